@@ -66,6 +66,6 @@ def main(dest='docs_src'):
         write(*export(p, f'images/{stem}'), dest/f'{stem}.md')
         if p.name==cfg.readme_nb: write(*export(p, 'docs/images/readme'), cfg.config_path/'README.md')
     shutil.rmtree('_proc', ignore_errors=True)
-    for o in ('_quarto.yml','sidebar.yml'): (Path(cfg.nbs_path)/o).unlink(missing_ok=True)
+    for o in ('_quarto.yml','nbdev.yml','sidebar.yml'): (Path(cfg.nbs_path)/o).unlink(missing_ok=True)
 
 if __name__=='__main__': main(*sys.argv[1:])
