@@ -96,7 +96,7 @@ def test_bad_files(tmp_path):
     (tmp_path/'noise.arff').write_bytes(bytes(range(256)))
     (tmp_path/'noise.ts').write_bytes(bytes(range(256)))
     (tmp_path/'a.xyz').write_text('1')
-    with says(FileNotFoundError, 'goods.arff', "did you mean 'good.arff'"): read_files(tmp_path/'goods.arff')
+    with says(FileNotFoundError, 'goods.arff', "Did you mean 'good.arff'"): read_files(tmp_path/'goods.arff')
     with says(FileNotFoundError, 'nowhere'): read_files(tmp_path/'nowhere'/'a.arff')
     with says(ValueError, 'empty.arff is empty'): read_files(tmp_path/'empty.arff')
     with says(ValueError, 'a.xyz', "['.arff', '.ts']"): read_files(tmp_path/'a.xyz')
@@ -267,7 +267,7 @@ def test_from_dataset_regression():
     assert dls.c == 1 and dls.one_batch()[1].dtype == torch.float32
 
 def test_from_dataset_names():
-    with says(ValueError, "did you mean 'GunPoint'"): TSDataLoaders.from_dataset('gunpoint')
+    with says(ValueError, "Did you mean 'GunPoint'"): TSDataLoaders.from_dataset('gunpoint')
     with says(ValueError, 'Unknown set', 'GunPoint'): TSDataLoaders.from_dataset('qqqqqq')
     with says(ValueError, 'does not ship', 'unzip_data(URLs_TS.UNI_BEEF)', 'from_files'): TSDataLoaders.from_dataset('Beef')
     with says(ValueError, 'different lengths'): TSDataLoaders.from_dataset('JapaneseVowels')

@@ -9,6 +9,7 @@ __all__ = ['contracts', 'model_state', 'check_method']
 import copy, random, threading
 import numpy as np, torch, torch.nn as nn
 from torch import Tensor
+from .core import did_you_mean
 from .method import method_name
 from .score import TargetScore, find_layer
 from .synth import planted, tiny_cnn
@@ -52,6 +53,7 @@ class _Case:
         self.method,self.layer,self.params = method,layer,params
         self.x,self.y,_ = planted(6, n_channels=2, n_steps=40, n_classes=3, width=16)
         self.model = tiny_cnn(2, 3)
+        with torch.no_grad(): self.model[-1].bias -= self.model(self.x).mean(0) # so that not every item is of the same class
     def m(self, x=None, y=0, model=None, layer=None, **kw):
         return self.method(self.x if x is None else x, y, self.model if model is None else model, self.layer if layer is None else layer, **self.params, **kw)
 
@@ -83,10 +85,13 @@ def _state(c):
     assert torch.equal(x, c.x) and torch.equal(y, c.y), "changes the caller's `x` or `y`"
     model[-1] = _Raises()
     before = model_state(model)
-    try: c.m(x, y, model, layer=0)
-    except ArithmeticError: pass
-    else: raise AssertionError("hides the error of a model that raises")
-    _assert_found(model, before, rng, 'when the model raises')
+    for layer in (c.layer, 0): # while the layer is looked for, and while it is tapped
+        try: c.m(x, y, model, layer=layer)
+        except ArithmeticError: pass
+        except ValueError:
+            if layer==c.layer: raise # else a method that has its own layers
+        else: raise AssertionError("hides the error of a model that raises")
+        _assert_found(model, before, rng, 'when the model raises')
 
 # %% ../nbs/04_check.ipynb #879e97c8
 def _modes(c):
@@ -100,15 +105,20 @@ def _modes(c):
 
 def _graph(c):
     "Does anything that runs before the layer need a gradient, though the input does not?"
-    model,seen,inputs = copy.deepcopy(c.model),[],[]
+    model,seen,inputs,fs = copy.deepcopy(c.model),[],[],[]
     layer = find_layer(model, c.layer, c.x)
-    path = [o for o in model.modules() if o is not model]
+    path = list(model.children())
     model.register_forward_pre_hook(lambda m,i: inputs.append(i[0].requires_grad))
-    for o in path[:path.index(layer)]: o.register_forward_hook(lambda m,i,o: seen.append(o.requires_grad))
-    c.m(model=model)
-    assert any(inputs) or not any(seen), "builds a graph before the layer"
+    for k,o in enumerate(path): o.register_forward_hook(lambda m,i,o,k=k: seen.append((k, o.requires_grad)))
+    with _spy(TargetScore, '_tapped', fs): c.m(model=model)
+    first = min(path.index(o) for o in [f.layer for _,f in fs] or [layer]) # a method may tap several
+    assert any(inputs) or not any(need for k,need in seen if k<first), "builds a graph before the layer"
 
-def _inplace(c): _assert_close(c.m(model=tiny_cnn(2, 3, inplace=True)), c.m(), "with in-place ReLUs")
+def _inplace(c):
+    model = copy.deepcopy(c.model)
+    for o in model.modules():
+        if isinstance(o, nn.ReLU): o.inplace = True
+    _assert_close(c.m(model=model), c.m(), "with in-place ReLUs")
 
 def _independent(c):
     want = c.m(y=c.y)
@@ -181,18 +191,19 @@ def _uses(c):
     "Does the method look at the layer, and at the class?"
     seen = []
     with _spy(TargetScore, '_tapped', seen), _spy(TargetScore, '_select', seen): c.m()
-    return {'layer': '_tapped' in seen, 'class': '_select' in seen}
+    names = [o for o,_ in seen]
+    return {'layer': '_tapped' in names, 'class': '_select' in names}
 
 # %% ../nbs/04_check.ipynb #263b5ca5
 class _spy:
-    "Note calls of a method of `cls`"
+    "Note calls of a method of `cls`, as (its name, self)"
     def __init__(self, cls, name, seen): self.cls,self.name,self.seen,self.old = cls,name,seen,getattr(cls,name)
     def __enter__(self):
-        def f(*args, **kwargs): self.seen.append(self.name); return self.old(*args, **kwargs)
+        def f(*args, **kwargs): self.seen.append((self.name,args[0])); return self.old(*args, **kwargs)
         setattr(self.cls, self.name, f)
     def __exit__(self, *exc): setattr(self.cls, self.name, self.old)
 
-contracts = dict(shapes=_shapes, state=_state, modes=_modes, graph=_graph, inplace=_inplace, independent=_independent, lengths=_lengths,
+contracts = dict(state=_state, shapes=_shapes, independent=_independent, modes=_modes, graph=_graph, inplace=_inplace, lengths=_lengths,
                  threads=_threads, subclass=_subclass, double=_double, targets=_targets, errors=_errors)
 
 # %% ../nbs/04_check.ipynb #fdb34e37
@@ -202,6 +213,8 @@ def check_method(
     **params # given to the method in every call
 ):
     "Raise an `AssertionError` that names the contract which `method` breaks"
+    for o in only or (): # a mistyped name would check nothing
+        if o not in contracts: raise ValueError(f"There is no contract {o!r}.{did_you_mean(o, contracts)}")
     raw = {'force_scale':False} if getattr(method, 'scaled', False) else {}
     for layer in (None, 0):
         case = _Case(method, layer, {**raw,**params})

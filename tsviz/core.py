@@ -21,7 +21,9 @@ def plain(
     if isinstance(t, Tensor):
         with torch._C.DisableTorchFunctionSubclass(): return t.detach().as_subclass(Tensor)
     if isinstance(t, np.generic): t = t.item()
-    return torch.as_tensor(t)
+    try: return torch.as_tensor(t)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise ValueError(f"numbers are needed: a tensor, a NumPy array or nested lists of one length, got {type(t).__name__}") from e
 
 # %% ../nbs/00_core.ipynb #612aadfe
 def as_batch(
@@ -51,6 +53,7 @@ def did_you_mean(
 )->str: # " Did you mean ...?", or the first of the names when none is close
     "A hint for an error message: the names closest to `name`"
     names = [str(o) for o in names]
+    if not names: return ''
     low = {o.lower():o for o in names}
     close = [low[o] for o in difflib.get_close_matches(str(name).lower(), low, n=n, cutoff=.5)]
     if close: return f" Did you mean {' or '.join(map(repr, close))}?"
@@ -103,7 +106,8 @@ def scale_acts(
         top = acts.abs().where(keep, 0.).amax((1,2), keepdim=True)
         return (acts/top).where(keep & (top>0), 0.)
     lo,hi = acts.where(keep, torch.inf).amin((1,2), keepdim=True), acts.where(keep, -torch.inf).amax((1,2), keepdim=True)
-    a,b = scale_range
+    try: a,b = map(float, scale_range)
+    except (TypeError, ValueError): raise ValueError(f"`scale_range` must be two numbers (low, high), got {scale_range!r}") from None
     unit = ((acts-lo)/(hi-lo)).where(hi>lo, 0.)
     return (a + (b-a)*unit).where(keep, 0.)
 
@@ -143,7 +147,8 @@ def find_baseline(
     "What the steps of `x` are replaced by"
     if isinstance(baseline, str):
         if baseline not in baselines:
-            raise ValueError(f"`baseline` must be a number, a tensor, a function of x or one of {list(baselines)}, got {baseline!r}.{did_you_mean(baseline, baselines)}")
+            raise ValueError(f"`baseline` must be a number, a tensor, a function of x or one of {list(baselines)}, got {baseline!r}."
+                             + did_you_mean(baseline, baselines))
         return baselines[baseline](x, seed=seed)
     b = plain(baseline(x) if callable(baseline) else baseline).to(x)
     try: return b.expand_as(x)
@@ -157,7 +162,7 @@ class Target:
     def _check(self, c):
         if c is None: return None
         try: t = plain(c)
-        except (TypeError, ValueError, RuntimeError): t = None # words, or lists of unequal length
+        except ValueError: t = None # words, or lists of unequal length
         if t is None or t.is_floating_point() or t.is_complex() or t.dtype==torch.bool or t.ndim>1:
             got = repr(c) if t is None else f"{t.dtype} of shape {tuple(t.shape)}"
             raise ValueError(f"`y` must be None, an int, (B,) ints or a function of the model's output, got {got}")

@@ -8,12 +8,12 @@ __all__ = ['readers', 'scale_dims', 'URLs_TS', 'TensorTS', 'ToTensorTS', 'TSBloc
 
 # %% ../nbs/50_data.ipynb #f953372b
 import zlib
-from difflib import get_close_matches
 from importlib.util import find_spec
 from urllib.parse import urlparse
 from fastai.basics import *
 from fastai.vision.data import get_grid
 from fastdownload import download_url
+from .core import did_you_mean
 from .plot import show_series
 
 # %% ../nbs/50_data.ipynb #833121e9
@@ -74,17 +74,11 @@ def _stack(xs):
 readers = {'.arff': _read_arff, '.ts': _read_ts}
 
 # %% ../nbs/50_data.ipynb #fe3d6faf
-def _did_you_mean(name, names):
-    "The names closest to `name` whatever their case, as a sentence's end"
-    low = {o.lower():o for o in names}
-    close = [repr(low[o]) for o in get_close_matches(name.lower(), low, n=3)]
-    return f": did you mean {' or '.join(close)}?" if close else ''
-
 def _read_file(fname):
     "Series and labels of one file, by the reader for its suffix"
     fname = Path(fname)
     if not fname.is_file():
-        raise FileNotFoundError(f"There is no file {fname}" + _did_you_mean(fname.name, [o.name for o in fname.parent.glob('*')]))
+        raise FileNotFoundError(f"There is no file {fname}.{did_you_mean(fname.name, sorted(o.name for o in fname.parent.glob('*')))}")
     if (suffix := fname.suffix.lower()) not in readers: raise ValueError(f"{fname} has no known format, its suffix must be one of {list(readers)}")
     if not fname.stat().st_size: raise ValueError(f"{fname} is empty")
     try: x,y = readers[suffix](fname)
@@ -194,7 +188,7 @@ def from_numpy(cls:TSDataLoaders,
 ) -> TSDataLoaders:
     "Load series from arrays"
     for k in kwargs:
-        if k.removeprefix('val_') not in _dl_params: raise TypeError(f"The loaders have no parameter {k!r}" + _did_you_mean(k, _dl_params))
+        if k.removeprefix('val_') not in _dl_params: raise TypeError(f"The loaders have no parameter {k!r}.{did_you_mean(k, sorted(_dl_params))}")
     X,y = _check_series(X, y)
     if lbl_dict is not None: y = _name_labels(y, lbl_dict)
     splits = _find_splits(len(X), y, valid_idx, splits, valid_pct, seed)
@@ -243,7 +237,7 @@ def from_dataset(cls:TSDataLoaders,
     sets = shipped_sets()
     if name not in sets:
         known = [*sets, *concat(*_archive_names())]
-        if name not in known: raise ValueError(f"Unknown set {name!r}{_did_you_mean(name, known) or ': sktime ships ' + ', '.join(sets)}")
+        if name not in known: raise ValueError(f"Unknown set {name!r}.{did_you_mean(name, known)}")
         raise ValueError(f"sktime knows {name} but does not ship it: get it by `path = unzip_data(URLs_TS.{_url_name(name)})`, "
                          f"and load it by `TSDataLoaders.from_files([path/'{name}_TRAIN.arff', path/'{name}_TEST.arff'])`")
     (X,y),(X1,y1) = [read_files(sets[name]/f'{name}_{o}.ts') for o in ('TRAIN','TEST')]
@@ -380,7 +374,7 @@ class _URLsTS:
     def __getattr__(self, k):
         if k.startswith('_'): raise AttributeError(k)
         if k in self._urls: return self._urls[k]
-        raise AttributeError(f"No set {k!r} in the archive" + _did_you_mean(k, self._urls))
+        raise AttributeError(f"No set {k!r} in the archive.{did_you_mean(k, self._urls)}")
 
 URLs_TS = _URLsTS()
 

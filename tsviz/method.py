@@ -62,7 +62,8 @@ def as_lengths(
 )->Tensor: # (B,) ints
     "The door for lengths"
     lengths = plain(lengths).cpu()
-    if lengths.shape!=(n,) or lengths.is_floating_point(): raise ValueError(f"`lengths` must be {n} ints, one an item, got {lengths.dtype} of shape {tuple(lengths.shape)}")
+    if lengths.shape!=(n,) or lengths.is_floating_point():
+        raise ValueError(f"`lengths` must be {n} ints, one an item, got {lengths.dtype} of shape {tuple(lengths.shape)}")
     if len(bad := lengths[(lengths<1) | (lengths>n_steps)]): raise ValueError(f"`lengths` must lie between 1 and T={n_steps}, got {bad[0].item()}")
     return lengths
 
@@ -90,6 +91,8 @@ def _run(method, x, y, model, layer, items, params):
     b,c,t = x.shape
     if attr.ndim!=3 or len(attr)!=b or attr.shape[1] not in (1,c) or attr.shape[2]!=t:
         raise ValueError(f"{method.__name__} gave a map of shape {tuple(attr.shape)} for {b} series of {c} channels and {t} steps: expected ({b},1|{c},{t})")
+    if len(bad := attr.isnan().flatten(1).any(1).nonzero()):
+        raise ValueError(f"{method.__name__} gave NaN for item {items[bad[0].cpu()].item()}: look at the weights and outputs of {type(model).__name__}")
     return attr.detach()
 
 # %% ../nbs/02_method.ipynb #9e5b0dfb

@@ -10,6 +10,7 @@ __all__ = ['eager', 'like_model', 'explaining', 'conv_layers', 'layer_name', 'ru
 import sys, threading, warnings
 from contextlib import contextmanager, ExitStack, suppress
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 from weakref import WeakKeyDictionary, ref
 import torch, torch.nn as nn, torch.utils.checkpoint
@@ -49,7 +50,7 @@ def _as_found(model):
     flags,params = [o.training for o in mods],[(o, o.requires_grad, o.grad) for o in model.parameters()]
     if any(o.is_inference() for o,_,_ in params):
         raise ValueError(f"{type(model).__name__} was made under `torch.inference_mode`, so no gradient can pass it: explain a `copy.deepcopy` made outside")
-    bufs = [(o,n,b,None if b is None or b.is_inference() else b._version,None if b is None else b.clone()) for o in mods for n,b in o._buffers.items()]
+    bufs = [(o,n,b,None if b is None else b.clone()) for o in mods for n,b in o._buffers.items()]
     try:
         for o in mods: o.training = False # not `model.eval()`: a module may override it with work that setting the flag back does not undo
         for p,_,_ in params: p.grad = None
@@ -59,9 +60,9 @@ def _as_found(model):
         for p,need,grad in params:
             if p.requires_grad!=need: p.requires_grad_(need)
             p.grad = grad
-        for o,n,b,version,old in bufs:
+        for o,n,b,old in bufs:
             if o._buffers.get(n) is not b: o._buffers[n] = b
-            if b is not None and (version is None or b._version!=version):
+            if b is not None and not torch.equal(b, old): # by value: batch_norm writes its statistics without raising their `_version`
                 with torch.inference_mode(b.is_inference()), torch.no_grad(): b.copy_(old)
 
 @contextmanager
@@ -123,7 +124,7 @@ def _named_layer(model, layer):
     "`layer` as the user gave it -> module of `model`"
     kids,mods = list(model.children()),dict(model.named_modules())
     if isinstance(layer, bool): raise ValueError(f"`layer` must be an int, a name, a module or a function of the model, got {layer}")
-    if isinstance(layer, int):
+    if isinstance(layer, Integral):
         if -len(kids)<=layer<len(kids): return kids[layer]
         raise ValueError(f"layer {layer} is out of range: {type(model).__name__} has {len(kids)} children; inner modules go by name")
     if isinstance(layer, str):
@@ -169,7 +170,7 @@ class _GradWatch(TorchFunctionMode):
     def __init__(self, model): super().__init__(); self.model,self.cut = model,{}
     def has(self, o): return id(o) in self.cut and self.cut[id(o)][1]==o.requires_grad # an autograd `Function` joins its result to the graph afterwards
     def mark(self, o):
-        if o is not None and o.is_floating_point(): self.cut[id(o)] = (o, o.requires_grad) # kept alive: an id is not used twice
+        if o is not None and (o.is_floating_point() or o.is_complex()): self.cut[id(o)] = (o, o.requires_grad) # kept alive: an id is not used twice
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs,off = kwargs or {},not torch.is_grad_enabled()
@@ -210,15 +211,13 @@ def _record(model, x, rows):
         if not (outs := [o for o in outs if o.requires_grad]) or any(map(watch.has, outs)): raise _cut(model)
         return sum(o.sum() for o in outs).grad_fn, start.grad_fn
 
-def _reaches(end, start, cut=None):
-    "Can `start` be reached from `end` in the graph without passing `cut`?"
-    todo,seen = [end],{cut}
+def _nodes(end, cut=None):
+    "The graph's nodes that `end` reaches without passing `cut`"
+    todo,seen = [end],{}
     while todo:
-        node = todo.pop()
-        if node is start: return True
-        if node in seen or node is None: continue
-        seen.add(node); todo += [o for o,_ in node.next_functions]
-    return False
+        if (o := todo.pop()) is None or o is cut or o in seen: continue
+        seen[o] = None; todo += [p for p,_ in o.next_functions]
+    return seen
 
 # %% ../nbs/01_score.ipynb #47d50f2e
 class Run(NamedTuple):
@@ -229,11 +228,12 @@ class Run(NamedTuple):
 def _pick(model, x):
     "The last layer over time that everything passes through, as a `Run` by name"
     end,start = _record(model, x, rows := [])
-    name,T = type(model).__name__,x.shape[-1]
+    nodes,name,T = _nodes(end),type(model).__name__,x.shape[-1]
     convs = [i for i,(_,m,_,_) in enumerate(rows) if isinstance(m, nn.modules.conv._ConvNd)]
     if not convs:
-        if any(isinstance(o, torch.jit.ScriptModule) for o in model.modules()): raise ValueError(f"{name} is scripted and takes no hook: explain it before `torch.jit.script`")
-        raise ValueError(f"No `nn.Conv1d` ran in {name}: pass `layer`, a name from `model.named_modules()`")
+        scripted = any(isinstance(o, torch.jit.ScriptModule) for o in model.modules())
+        raise ValueError(f"{name} is scripted and takes no hook: explain it before `torch.jit.script`" if scripted else
+                         f"No `nn.Conv1d` ran in {name}: pass `layer`, a name from `model.named_modules()`")
     sizes = ({T} | {rows[i][3][-1] for i in convs}) - ({1} if T>1 else set())
     over_time = lambda shape: len(shape)==3 and shape[-1] in sizes
     doubt = [i for i,o in enumerate(rows) if over_time(o[3]) and o[3][1] in sizes] # (1,K,L) or (1,L,K)? channels do not grow with the series
@@ -241,29 +241,21 @@ def _pick(model, x):
         grown = []
         with suppress(Exception): _record(model, torch.cat([x,x], -1), grown) # a network of one length stops on the way: what ran until then is enough
         doubt = [i for i in doubt if i>=len(grown) or grown[i][3][1]!=rows[i][3][1]]
-    cands = [(i,*o) for i,o in enumerate(rows) if i>=convs[0] and i not in doubt and over_time(o[3]) and o[2] is not None and _reaches(end, o[2])]
+    cands = [(i,*o) for i,o in enumerate(rows) if i>=convs[0] and i not in doubt and over_time(o[3]) and o[2] in nodes]
     last = max((i for i in convs if over_time(rows[i][3]) and rows[i][2] is not None), default=convs[-1])
-    keep = [o for o in cands if not _reaches(end, start, o[3])]
+    keep = [o for o in cands if start not in _nodes(end, o[3])]
     if not keep or keep[-1][0]<last: # convolutions run after it: is their sum a bare function, or a second way to the score?
-        nodes = _nodes(end)
         bare = [o for o in nodes if any(over_time(tuple(m.shape)) for m in getattr(o, '_input_metadata', ()))
-                and _reaches(o, rows[last][2]) and not _reaches(end, start, o)]
+                and rows[last][2] in _nodes(o) and start not in _nodes(end, o)]
         if bare: raise ValueError(f"The last block of {name} ends in a bare function ({bare[0].name()}) of the model's own forward, "
                                   "which takes no hook: wrap it in a module, or pass `layer`")
     if not keep:
-        keep = [o for o in cands if not _reaches(end, rows[last][2], o[3])]
+        keep = [o for o in cands if rows[last][2] not in _nodes(end, o[3])]
         if not keep: raise ValueError(f"No layer of {name} has a time axis that its score depends on: pass `layer`, a name from `model.named_modules()`")
         warnings.warn(f"Not everything in {name} passes through one layer: {keep[-1][1]!r} is explained, the other branch is not", stacklevel=2)
     later = lambda i: sum(o[1] is rows[i][1] for o in rows[i+1:]) # runs of a shared module after this one
     i = min((i for i,o in enumerate(rows) if o[2] is keep[-1][3]), key=lambda i: (later(i)>0, rows[i][0].count('.')))
     return Run(rows[i][0], sum(o[1] is rows[i][1] for o in rows[:i]) if later(i) else -1)
-
-def _nodes(end):
-    todo,seen = [end],{}
-    while todo:
-        if (o := todo.pop()) is None or o in seen: continue
-        seen[o] = None; todo += [p for p,_ in o.next_functions]
-    return list(seen)
 
 # %% ../nbs/01_score.ipynb #2f89cfb6
 _found = WeakKeyDictionary()
@@ -303,6 +295,8 @@ class TargetScore:
     ):
         self.model,self.y = eager(model),as_target(y)
         self.layer,self.call = layer if isinstance(layer, Run) else (layer, -1)
+        if not isinstance(self.call, Integral) or self.call is True or self.call<-1:
+            raise ValueError(f"`call` must be -1 (the last run of the layer) or the number of a run, from 0, got {self.call!r}")
 
     def __call__(self, x, items=None): # (N,C,T), (N,) the item of each row -> (N,)
         with explaining(self.model), torch.no_grad(): return self._select(run_model(self.model, plain(x)), len(x), items)
