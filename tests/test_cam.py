@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from tsviz.cam import cam_acts, class_cam, grad_cam, grad_cam_acts, hires_cam, layer_cam
 from tsviz.core import reductions, upsample
 from tsviz.score import logprob, prob
-from tsviz.synth import fit, planted, tiny_cnn
+from tsviz.synth import fit_tiny, planted, tiny_cnn
 
 def close(a, b, tol=1e-6): torch.testing.assert_close(a, b, rtol=0, atol=tol*max(b.abs().max().item(), 1e-30))
 
@@ -20,7 +20,7 @@ def resnet(n_channels, n_classes):
     return nn.Sequential(Res(n_channels,8), Res(8,12), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(12,n_classes)).eval()
 
 x,y,_ = planted(6, n_channels=2, n_steps=40, n_classes=3, width=16)
-nets = {'tiny':(fit(tiny_cnn(2,3), x, y, 20), 3), 'inner':(fit(tiny_cnn(2,3), x, y, 20), 0), 'strided':(tiny_cnn(2,3,stride=3), 2), 'resnet':(fit(resnet(2,3), x, y, 5), 1)}
+nets = {'tiny':(fit_tiny(tiny_cnn(2,3), x, y, 20), 3), 'inner':(fit_tiny(tiny_cnn(2,3), x, y, 20), 0), 'strided':(tiny_cnn(2,3,stride=3), 2), 'resnet':(fit_tiny(resnet(2,3), x, y, 5), 1)}
 
 # ---- the origin's recipe, written again: one series at a time, a forward hook, `.backward()`
 

@@ -5,7 +5,7 @@ import numpy as np, pytest, torch
 import tsviz.cam as cam
 from tsviz.cam import grad_cam, grad_cam_acts, hires_cam
 from tsviz.check import check_method, contracts
-from tsviz.core import as_batch, plain
+from tsviz.core import as_batch, as_plain
 from tsviz.method import attr_method, attr_methods, is_method, itemwise, over_layers, smoothed
 from tsviz.score import TargetScore, find_layer
 
@@ -63,7 +63,7 @@ def leaves_eval_mode(x, y, model, layer): model.eval()
 def leaves_frozen(x, y, model, layer): model.requires_grad_(False)
 
 @plainly
-def leaves_a_hook(x, y, model, layer): find_layer(model, layer, plain(x) if x.ndim==3 else plain(x)[None]).register_forward_hook(lambda m,i,o: None)
+def leaves_a_hook(x, y, model, layer): find_layer(model, layer, as_plain(x) if x.ndim==3 else as_plain(x)[None]).register_forward_hook(lambda m,i,o: None)
 
 @rule
 def rule_leaves_a_hook(f, x):
@@ -143,9 +143,9 @@ def overwritten_by_an_inplace_relu(x, y, model, layer=None, lengths=None):
 
 def hides_errors(x, y, model, layer=None, lengths=None):
     try: return hires_cam(x, y, model, layer, lengths=lengths)
-    except ArithmeticError: return plain(x)[...,:1,:]
+    except ArithmeticError: return as_plain(x)[...,:1,:]
 
-def accepts_nan(x, y, model, layer=None, lengths=None): return hires_cam(plain(x).nan_to_num(), y, model, layer, lengths=lengths)
+def accepts_nan(x, y, model, layer=None, lengths=None): return hires_cam(as_plain(x).nan_to_num(), y, model, layer, lengths=lengths)
 
 def wrong_error(x, y, model, layer=None, lengths=None):
     try: return hires_cam(x, y, model, layer, lengths=lengths)

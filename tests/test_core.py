@@ -4,7 +4,7 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
-from tsviz.core import (as_batch, baselines, did_you_mean, draw_noise, find_baseline, find_reduction, keep_random, plain, reduce_acts, reductions, scale_acts,
+from tsviz.core import (as_batch, baselines, did_you_mean, draw_noise, find_baseline, find_reduction, keep_random, as_plain, reduce_acts, reductions, scale_acts,
                         step_mask, upsample)
 
 class Sub(Tensor): pass
@@ -14,8 +14,8 @@ maps = st.tuples(st.integers(1,4), st.integers(1,3), st.integers(1,9)).flatmap(
 
 def test_plain():
     t = torch.ones(2, requires_grad=True).as_subclass(Sub)
-    for o in (t, t*2): assert type(plain(o)) is Tensor and not plain(o).requires_grad
-    assert torch.equal(plain(np.arange(3)), torch.arange(3)) and plain(np.int64(3)).item()==3 and plain([1,2]).tolist()==[1,2]
+    for o in (t, t*2): assert type(as_plain(o)) is Tensor and not as_plain(o).requires_grad
+    assert torch.equal(as_plain(np.arange(3)), torch.arange(3)) and as_plain(np.int64(3)).item()==3 and as_plain([1,2]).tolist()==[1,2]
 
 @pytest.mark.parametrize('shape', [(2,3,4), (3,4)])
 def test_as_batch(shape):

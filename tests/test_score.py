@@ -5,7 +5,7 @@ import numpy as np, pytest, torch, torch.nn as nn, torch.nn.functional as F, tor
 from torch import Tensor
 from torch.nn.utils.parametrizations import weight_norm
 from tsviz.check import model_state
-from tsviz.score import Run, Target, TargetScore, explaining, find_layer, logprob, prob
+from tsviz.score import LayerRun, Target, TargetScore, explaining, find_layer, logprob, prob
 from tsviz.synth import planted, tiny_cnn
 from tsviz.cam import grad_cam, hires_cam
 
@@ -408,7 +408,7 @@ def test_call_says_which_run():
     model = Fwd(lambda s,x: s.fc(s.r(s.c2(s.r(s.c1(x)))).mean(-1)), c1=conv(), c2=conv(8,4), r=nn.ReLU(True), fc=nn.Linear(4,3))
     h1 = model.c1(x).relu().detach(); h2 = model.c2(h1).relu().detach()
     for call,want,head in ((0,h1,lambda a: model.fc(model.c2(a).relu().mean(-1))), (1,h2,lambda a: model.fc(a.mean(-1))), (-1,h2,lambda a: model.fc(a.mean(-1)))):
-        a,g = TargetScore(model, 1, Run('r', call)).acts_grads(x)
+        a,g = TargetScore(model, 1, LayerRun('r', call)).acts_grads(x)
         assert torch.equal(a, want); close(g, by_hand(head, want, 1))
         close(hires_cam(x, 1, model, 'r', call=call), (a*g).sum(1, keepdim=True))
     with pytest.raises(ValueError, match='ran 2 times, there is no run 2: pass a `call` from 0 to 1'): hires_cam(x, 1, model, 'r', call=2)

@@ -13,10 +13,10 @@ from tsviz.method import precomputed, smoothed
 from tsviz.plot import SeriesLine
 from tsviz.score import prob
 from tsviz.show import *
-from tsviz.synth import fit, planted, tiny_cnn
+from tsviz.synth import fit_tiny, planted, tiny_cnn
 
 x,y,_ = planted(n=24, n_classes=3, n_steps=64, noise=.1)
-model = fit(tiny_cnn(n_classes=3), x, y, n_steps=60)
+model = fit_tiny(tiny_cnn(n_classes=3), x, y, n_steps=60)
 i2o = lambda y: ['Gun','Point','Wave'][y.data.item()]
 batch = x[:2],y[:2]
 

@@ -11,8 +11,8 @@ import functools, inspect
 from functools import partial
 import torch
 from torch import Tensor
-from .core import plain, as_batch, draw_noise, find_reduction, scale_acts, step_mask, upsample
-from .score import Run, TargetScore, Target, as_target, eager, explaining, find_layer, like_model
+from .core import as_plain, as_batch, draw_noise, find_reduction, scale_acts, step_mask, upsample
+from .score import LayerRun, TargetScore, Target, as_target, as_eager, explaining, find_layer, like_model
 
 # %% ../nbs/02_method.ipynb #a55a9e52
 attr_methods = {} # name -> method
@@ -45,8 +45,8 @@ class Method:
         kw = dict(a.arguments)
         x,y,model,layer,lengths,call = [kw.pop(o) for o in ('x','y','model','layer','lengths','call')]
         how,rng = (kw.pop('force_scale'),kw.pop('scale_range')) if self.scaled else (False,(0,1))
-        x = plain(x)
-        attr,lengths = _by_length(self, x, y, model, layer if call==-1 else Run(layer, call), lengths, kw)
+        x = as_plain(x)
+        attr,lengths = _by_length(self, x, y, model, layer if call==-1 else LayerRun(layer, call), lengths, kw)
         attr = scale_acts(attr, rng, how, lengths)
         return attr[0] if x.ndim==2 else attr
 
@@ -61,7 +61,7 @@ def as_lengths(
     n_steps:int, # T
 )->Tensor: # (B,) ints
     "The door for lengths"
-    lengths = plain(lengths).cpu()
+    lengths = as_plain(lengths).cpu()
     if lengths.shape!=(n,) or lengths.is_floating_point():
         raise ValueError(f"`lengths` must be {n} ints, one an item, got {lengths.dtype} of shape {tuple(lengths.shape)}")
     if len(bad := lengths[(lengths<1) | (lengths>n_steps)]): raise ValueError(f"`lengths` must lie between 1 and T={n_steps}, got {bad[0].item()}")
@@ -73,7 +73,7 @@ def _by_length(method, x, y, model, layer, lengths, params):
     if lengths is not None and x.ndim in (2,3):
         lengths = as_lengths(lengths, len(x) if x.ndim==3 else 1, T)
         x = x.where(step_mask(lengths, T).to(home).reshape(*x.shape[:-2], 1, T), x.new_zeros(()))
-    xs = as_batch(x, like_model(eager(model)))
+    xs = as_batch(x, like_model(as_eager(model)))
     y,ls = as_target(y, len(xs)),None if lengths is None else lengths.tolist()
     with explaining(model, method.freeze) as model:
         if ls is None or set(ls)=={T}: attr = _run(method, xs, y, model, layer, torch.arange(len(xs)), params)
@@ -138,7 +138,7 @@ def _method(m): # -> (Method, params fixed by partials)
 def _raw(m, x, y, model, layer, items, /, **params):
     "A method's raw maps inside another's core: on plain batches, without the door"
     inner,kw = _method(m)
-    own = Run(kw.pop('layer', None), kw.pop('call', -1))
+    own = LayerRun(kw.pop('layer', None), kw.pop('call', -1))
     if layer is None and own!=(None,-1): layer = own
     known = {o.name:o.default for o in inner.params if o.default is not inspect.Parameter.empty}
     kw = {**known, **{k:v for k,v in {**kw,**params}.items() if k not in ('force_scale','scale_range')}}
@@ -198,13 +198,13 @@ def over_layers(
 # %% ../nbs/02_method.ipynb #acf58c65
 def _itemwise(x, y, model, layer, items, fn, reduction, force_scale, scale_range):
     y = TargetScore(model, y).hold(x).y
-    if isinstance(layer, Run): raise ValueError(f"{method_name(fn)} is a plain function of one series and takes no `call`: leave it out")
+    if isinstance(layer, LayerRun): raise ValueError(f"{method_name(fn)} is a plain function of one series and takes no `call`: leave it out")
     if layer is None: layer = find_layer(model, None, x)
     res = []
     for i,o in enumerate(x):
         c = y.take(torch.tensor([i])) if isinstance(y, Target) else y
         if isinstance(c, Target) and c.of is None: c = c.c.reshape(())
-        a = plain(fn(o.clone(), c, model, layer, reduction, force_scale, scale_range)).to(x)
+        a = as_plain(fn(o.clone(), c, model, layer, reduction, force_scale, scale_range)).to(x)
         a = a[None] if a.ndim==1 else a
         if a.ndim!=2 or len(a) not in (1,len(o)):
             raise ValueError(f"{method_name(fn)} gave a map of shape {tuple(a.shape)} for a series of shape {tuple(o.shape)}: expected (1,T)")
@@ -240,6 +240,6 @@ def precomputed(
     name='precomputed', # printed
 )->Method:
     "Given maps as a method: the i-th series gets the i-th map"
-    attrs = plain(attrs)
+    attrs = as_plain(attrs)
     if attrs.ndim!=3: raise ValueError(f"`attrs` must be maps (B,1|C,T), got shape {tuple(attrs.shape)}")
     return Method(partial(_precomputed, attrs=attrs), precomputed, [], name)

@@ -19,7 +19,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, Normalize, to_rgb
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.font_manager import FontProperties
-from .core import plain, did_you_mean
+from .core import as_plain, did_you_mean
 
 # %% ../nbs/40_plot.ipynb #e8082571
 class ColorMaps:
@@ -66,7 +66,7 @@ def _find_rows(
     name='x', # what an error calls it
 )->np.ndarray: # (N,T) floats, NaN for what is not finite
     "`x` as rows over time"
-    x = plain(x).cpu().double().numpy() if isinstance(x, torch.Tensor) else np.asarray(x, float)
+    x = as_plain(x).cpu().double().numpy() if isinstance(x, torch.Tensor) else np.asarray(x, float)
     if x.ndim not in (1,2) or 0 in x.shape: raise ValueError(f"`{name}` must be (T,) or rows (N,T) of at least one step, got shape {x.shape}")
     return np.where(np.isfinite(x), x, np.nan).reshape(-1, x.shape[-1])
 
@@ -80,7 +80,7 @@ def _find_times(
     if t is not None and fs is not None: raise ValueError("Both `t` and `fs` say when a step is: pass one of them")
     if fs is not None and not fs>0: raise ValueError(f"`fs` must be steps a second, above 0, got {fs}")
     if t is None: return np.arange(n)/ifnone(fs, 1)
-    t = plain(t).cpu().numpy() if isinstance(t, torch.Tensor) else np.asarray(t)
+    t = as_plain(t).cpu().numpy() if isinstance(t, torch.Tensor) else np.asarray(t)
     if t.shape!=(n,): raise ValueError(f"`t` must hold one time for each of the {n} steps, got shape {t.shape}")
     if ax is None: return t
     ax.xaxis.update_units(t)

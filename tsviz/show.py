@@ -10,8 +10,8 @@ import inspect
 import torch
 from torch import Tensor
 from fastcore.basics import ifnone
-from .core import as_batch, find_reduction, plain, scale_acts
-from .score import Target, as_target, eager, explaining, find_layer, like_model, run_model
+from .core import as_batch, find_reduction, as_plain, scale_acts
+from .score import Target, as_target, as_eager, explaining, find_layer, like_model, run_model
 from .method import as_lengths, is_method, itemwise, method_name
 from .cam import cam_acts, grad_cam
 from .plot import find_colors, new_fig, save_fig, show_attrs, show_strips
@@ -27,7 +27,7 @@ def find_items(
     else: xs,ys = batch[0],batch[1] if len(batch)>1 else None
     lengths = None
     if isinstance(xs, list):
-        xs = [plain(o) for o in xs]
+        xs = [as_plain(o) for o in xs]
         if len(sizes := {o.shape[-1] for o in xs if o.ndim})>1:
             lengths = torch.tensor([o.shape[-1] for o in xs])
             xs = [torch.nn.functional.pad(o, (0,max(sizes)-o.shape[-1])) for o in xs]
@@ -41,7 +41,7 @@ def _labels(
     n:int, # B
 )->Tensor: # (B,)
     "The labels of a batch as a plain tensor"
-    try: ys = plain(ys).cpu() if hasattr(ys, 'ndim') else torch.stack([plain(o).cpu() for o in ys])
+    try: ys = as_plain(ys).cpu() if hasattr(ys, 'ndim') else torch.stack([as_plain(o).cpu() for o in ys])
     except (TypeError,ValueError):
         raise ValueError(f"The labels of `batch` must be numbers, classes as ints, got {type(ys[0]).__name__}: encode them first") from None
     if ys.numel()!=n:
@@ -56,7 +56,7 @@ def find_outputs(
 )->Tensor: # (B,n) floats, n=1 for a single output
     "What a model says of each series"
     lengths = torch.full((len(x),), x.shape[-1]) if lengths is None else as_lengths(lengths, len(x), x.shape[-1])
-    x,res = as_batch(x, like_model(eager(model))),{}
+    x,res = as_batch(x, like_model(as_eager(model))),{}
     with explaining(model) as model, torch.no_grad():
         for n in lengths.unique().tolist():
             idxs = (lengths==n).nonzero()[:,0].tolist()
@@ -65,7 +65,7 @@ def find_outputs(
                 got = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
                 raise ValueError(f"The model's output must be (B,n) or (B,) to be told in a title, got {got}: "
                                  "pass labels and `preds=False`, and a function as `y`")
-            res |= zip(idxs, plain(out).cpu().float().reshape(len(idxs), -1))
+            res |= zip(idxs, as_plain(out).cpu().float().reshape(len(idxs), -1))
     return torch.stack([res[i] for i in range(len(x))])
 
 # %% ../nbs/41_show.ipynb #cdc73e5d
@@ -108,7 +108,7 @@ def _number(
     v, # a number, a 0-d tensor or a string
 )->str: # integers and strings as they are, floats with three digits
     "`v` as it is printed in a title"
-    if isinstance(v, Tensor): v = plain(v).item()
+    if isinstance(v, Tensor): v = as_plain(v).item()
     return f'{v:.3g}' if isinstance(v, float) else str(v)
 
 def _notes(
@@ -241,7 +241,7 @@ def show_class_cams(
     classes,probs = _pick_classes(out, labels, max_classes),out.softmax(1)
     n = classes.shape[1]
     attrs,printed = find_maps(method, x.repeat_interleave(n, 0), classes.flatten() if out.shape[1]>1 else None, model, layer, force_scale=False,
-                              lengths=None if lengths is None else plain(lengths).repeat_interleave(n))
+                              lengths=None if lengths is None else as_plain(lengths).repeat_interleave(n))
     strips = attrs.sum(1).reshape(len(x), n, -1)
     strips = _strip_scales[scale](strips.relu() if relu else strips)
     titles = _titles(_names(i2o, labels, out), printed, [])
