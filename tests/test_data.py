@@ -1,11 +1,11 @@
 "Loading, batching, scaling and showing series, and the sentences said when something is wrong"
-import random, subprocess, sys, zipfile
+import random, re, subprocess, sys, warnings, zipfile
 import numpy as np, pytest, torch
 import matplotlib
 matplotlib.use('agg')
 import matplotlib.pyplot as plt
-from fastai.basics import (CategoryBlock, CrossEntropyLossFlat, DataBlock, DataLoader, DisplayedTransform, ItemGetter, Learner,
-                           TensorCategory, load_learner, to_cpu, to_device)
+from fastai.basics import (CategoryBlock, CrossEntropyLossFlat, DataBlock, DataLoader, DisplayedTransform, ItemGetter, Learner, MultiCategoryBlock,
+                           TensorCategory, TensorMultiCategory, load_learner, to_cpu, to_device)
 from torch.utils.data import TensorDataset
 from tsviz.data import *
 from tsviz.data import _url_name
@@ -111,6 +111,48 @@ def test_bad_files(tmp_path):
     with says(ValueError, 'Files must agree', '2 of 3'): read_files([good, ts(tmp_path/'two.ts', ['1,2,3:4,5,6:a'], univariate='false')])
     with says(ValueError, 'labels, or none'): read_files([good, arff(tmp_path/'nolabel.arff', ['1,2,3'], labels=None)])
     with says(ValueError, '`fnames` is empty'): read_files([])
+    with says(ValueError, 'is a folder'): read_files(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'xyz\.arff\.$'): read_files(tmp_path/'xyz.arff')         # nothing close
+    with pytest.raises(FileNotFoundError) as e: read_files(tmp_path/'a.xyy')
+    assert 'a.xyz' not in str(e.value)
+
+def test_labels_that_the_header_lacks(tmp_path):
+    head = '@classLabel true 1 2'
+    for f in (arff(tmp_path/'a.arff', ['1,2,3,1','4,5,6,?']), ts(tmp_path/'a.ts', ['1,2,3:1','4,5,6:?'], head)):
+        with says(ValueError, str(f), 'series 1', "'?'"): read_files(f)
+    with says(ValueError, 'series 2', "'9'", '1, 2'): read_files(ts(tmp_path/'a.ts', ['1,2:1','1,2:2','1,2:9'], head))
+    with says(ValueError, 'series 0', "''"): read_files(ts(tmp_path/'a.ts', ['1,2:','1,2:2'], head))
+    with says(ValueError, 'series 0', "'left'"): read_files(ts(tmp_path/'a.ts', ['1,2:left'], '@classLabel true Left'))
+    f = ts(tmp_path/'a.ts', ['1,2:0.5','3,4:?'], '@targetLabel true')
+    with says(ValueError, '1 labels in', str(f), 'series 1'): read_files(f)
+
+def test_missing_values_name_the_file(tmp_path):
+    good = arff(tmp_path/'good.arff', ['1,2,3,1','4,5,6,2'])
+    for bad in (arff(tmp_path/'bad.arff', ['1,2,3,1','4,5,?,2']), ts(tmp_path/'bad.ts', ['1,2,3:1','4,5,?:2'], '@classLabel true 1 2')):
+        with says(ValueError, str(bad), 'series 1, channel 0, step 2'): TSDataLoaders.from_files([good, bad])
+        X,y = read_files([good, bad], check=False)
+        assert np.isnan(X).sum() == 1 and np.isnan(X[3,0,2]) and y.tolist() == ['1','2']*2
+    with says(ValueError, 'big.arff', 'too large'): read_files(arff(tmp_path/'big.arff', ['1,2,1e300,1']))
+
+@pytest.mark.parametrize('name', ['u.arff','m.arff','u.ts','m.ts'])
+def test_cut_off_files(tmp_path, name):
+    "Wherever a file is cut, it is refused in one short sentence, or gives what it still holds in full"
+    if name=='m.arff':
+        f = tmp_path/name
+        f.write_text("@relation r\n@attribute s relational\n@attribute t0 numeric\n@attribute t1 numeric\n@end s\n@attribute c {aa,bb}\n@data\n"
+                     "'1,2\\n3,4',aa\n'5,6\\n7,8',bb\n")
+    elif name=='u.arff': f = arff(tmp_path/name, ['1,2,3,aa','4,5,6,bb'], labels='aa,bb')
+    else: f = ts(tmp_path/name, ['1,2:3,4:aa','5,6:7,8:bb'] if name[0]=='m' else ['1,2:aa','3,4:bb'], '@classLabel true aa bb', str(name[0]=='u').lower())
+    text,(X,y) = f.read_text(),read_files(f)
+    refused = 0
+    for i in range(1, len(text)-1):
+        f.write_text(text[:i])
+        try: Xi,yi = read_files(f)
+        except ValueError as e:
+            refused += 1
+            assert str(f) in str(e) and '\n' not in str(e) and len(str(e)) < len(str(f))+230 and e.__suppress_context__ | ('holds no' in str(e))
+        else: assert np.array_equal(Xi, X[:len(Xi)]) and yi.tolist() == y[:len(yi)].tolist() and 0 < len(Xi) < 3
+    assert refused > len(text)/2
 
 # from_files
 
@@ -215,6 +257,13 @@ def test_bad_arrays():
     load = TSDataLoaders.from_numpy
     with says(ValueError, '2 NaN or infinite', 'series 3, channel 1, step 4'): load(nan, y)
     with says(ValueError, '1 NaN or infinite', 'series 39, channel 0, step 2'): load(inf, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with says(ValueError, 'too large for float32', 'rescale'): load(X.astype(float)*1e300, y)
+        with says(ValueError, 'missing or infinite'): load(X, y*1e300)
+        for o in (X*1j, (X*1j).tolist(), torch.tensor(X*1j)):
+            with says(ValueError, 'real numbers'): load(o, y)
+    with says(TypeError, "Did you mean 'batch_tfms'"): load(X, y, batch_tmfs=None)
     with says(ValueError, '(N,C,T) or (N,T)', '(12,)'): load(X[0,0], y)
     with says(ValueError, '(1, 40, 2, 12)'): load(X[None], y)
     with says(ValueError, '(0, 2, 12)'): load(X[:0])
@@ -270,7 +319,20 @@ def test_from_dataset_names():
     with says(ValueError, "Did you mean 'GunPoint'"): TSDataLoaders.from_dataset('gunpoint')
     with says(ValueError, 'Unknown set', 'GunPoint'): TSDataLoaders.from_dataset('qqqqqq')
     with says(ValueError, 'does not ship', 'unzip_data(URLs_TS.UNI_BEEF)', 'from_files'): TSDataLoaders.from_dataset('Beef')
-    with says(ValueError, 'different lengths'): TSDataLoaders.from_dataset('JapaneseVowels')
+    with says(ValueError, 'JapaneseVowels', 'cannot be loaded yet', 'PLAID'): TSDataLoaders.from_dataset('JapaneseVowels')
+    with says(ValueError, 'cannot be loaded yet'): TSDataLoaders.from_dataset('CharacterTrajectories')
+    assert not {'PLAID','JapaneseVowels'} & {*shipped_sets()}
+
+def test_unknown_set_lists_what_is_shipped_once():
+    with pytest.raises(ValueError) as e: TSDataLoaders.from_dataset('zzzzzz')
+    names = re.findall(r"'(\w+)'", str(e.value))[1:]
+    assert names == list(sets) and len({*names}) == len(names)
+    with pytest.raises(ValueError) as e: TSDataLoaders.from_dataset('PLAIDS')
+    assert "'PLAID'" not in str(e.value)
+
+@pytest.mark.parametrize('kwargs', [dict(valid_pct=.1), dict(valid_idx=[1]), dict(splits=([0],[1])), dict(seed=3)])
+def test_from_dataset_has_its_own_split(kwargs):
+    with says(TypeError, "archive's own split", *kwargs, 'from_numpy'): TSDataLoaders.from_dataset('GunPoint', **kwargs)
 
 # get_batch
 
@@ -323,6 +385,28 @@ def test_get_batch_out_of_range(idxs, words):
     dls = TSDataLoaders.from_numpy(X, y, valid_pct=0)
     for data in (dls.train, dls.train_ds):
         with says(ValueError, *words): get_batch(data, idxs)
+
+def test_get_batch_of_what_it_cannot_take():
+    dls = TSDataLoaders.from_numpy(*some(), valid_pct=0)
+    with says(TypeError, '`dls.train`', '`dls.valid`'): get_batch(dls, [0])
+    for data in (dls.train, dls.train_ds):
+        for idxs in ('a', ['0','1'], 1.5, [0,1.5], [True,False], [[0,1]], None):
+            with says(ValueError, '`idxs` must be an int'): get_batch(data, idxs)
+
+def test_get_batch_by_slice_and_mask():
+    X,y = some()
+    dls = TSDataLoaders.from_numpy(X, y, valid_pct=0)
+    for idxs in (slice(30,None,3), np.arange(40)%7==2):
+        for data in (dls.train, dls.train_ds): assert get_batch(data, idxs)[0].tolist() == X[idxs].tolist()
+    assert get_batch(dls.train, 3)[0].shape == (1,2,12)
+
+def test_get_batch_of_several_labels():
+    X,y = some()
+    block = DataBlock([TSBlock, MultiCategoryBlock], getters=[ItemGetter(0), ItemGetter(1)], splitter=lambda o: (range(30), range(30,40)))
+    dls = block.dataloaders([(x, ['a','bc'[i%2]]) for i,x in enumerate(X)], bs=8)
+    for data in (dls.valid, dls.valid_ds):
+        xs,ys = get_batch(data, [0,1])
+        assert type(xs) is TensorTS and xs.tolist() == X[30:32].tolist() and ys.tolist() == [[1,1,0],[1,0,1]] and isinstance(ys, TensorMultiCategory)
 
 def test_get_n_channels():
     dls = TSDataLoaders.from_numpy(*some(C=5))
@@ -484,7 +568,7 @@ def test_unzip_data(tmp_path, folder):
 def test_members_outside_are_refused(tmp_path, bad):
     d = tmp_path/'data'
     with says(ValueError, 'would land outside'): unzip_data(make_zip(tmp_path/'Toy.zip', {'Toy_TRAIN.arff':'x', bad:'evil'}), dest=d)
-    assert left(d) == [] and left(tmp_path) == ['Toy.zip','data']
+    assert left(tmp_path) == ['Toy.zip']
 
 def test_corrupt_zips_leave_nothing(tmp_path):
     d = tmp_path/'data'
@@ -492,12 +576,15 @@ def test_corrupt_zips_leave_nothing(tmp_path):
     good = (tmp_path/'Toy.zip').read_bytes()
     for bad in (b'<html>sign in</html>', good[:len(good)//2], good.replace(b'xxxx', b'zzzz')):
         (tmp_path/'Toy.zip').write_bytes(bad)
-        with says(ValueError, 'no readable zip'): unzip_data(url, dest=d)
-        assert left(d) == []
+        with says(ValueError, 'no readable zip', url): unzip_data(url, dest=d/'deep')
+        assert left(tmp_path) == ['Toy.zip']
+    d.mkdir()
+    with says(ValueError, 'no readable zip'): unzip_data(url, dest=d)
+    assert left(tmp_path) == ['Toy.zip','data'] and left(d) == []
 
 def test_no_network_and_no_copy(tmp_path):
     with says(OSError, 'Beef.zip could not be downloaded', 'network'): unzip_data((tmp_path/'Beef.zip').as_uri(), dest=tmp_path/'data')
-    assert left(tmp_path/'data') == []
+    assert left(tmp_path) == []
     with says(ValueError, 'name of a zip'): unzip_data('https://example.invalid/', dest=tmp_path)
 
 @pytest.mark.parametrize('name', ['GunPoint','BasicMotions'])
@@ -516,7 +603,29 @@ def test_an_interrupted_download_leaves_nothing(tmp_path, monkeypatch):
     def stop(*args, **kwargs): raise KeyboardInterrupt
     monkeypatch.setattr(tsviz.data, '_unzip', stop)
     with pytest.raises(KeyboardInterrupt): unzip_data(make_zip(tmp_path/'Toy.zip', {'Toy_TRAIN.arff':'x'}), dest=tmp_path/'data')
-    assert left(tmp_path/'data') == []
+    assert left(tmp_path) == ['Toy.zip']
+
+def test_failed_downloads_are_one_short_error(tmp_path, capsys):
+    for url in ((tmp_path/'Beef.zip').as_uri(), 'Beef.zip', 'http://localhost:99999/Beef.zip', 'http://a b/Beef.zip'):
+        with pytest.raises(OSError) as e: unzip_data(url, dest=tmp_path/'data')
+        assert url in str(e.value) and '(' in str(e.value) and e.value.__suppress_context__
+    assert capsys.readouterr().out == ''
+
+def test_progress_only_of_what_has_a_known_size(tmp_path, monkeypatch, capsys):
+    import tsviz.data
+    unzip_data(make_zip(tmp_path/'Toy.zip', {'Toy_TRAIN.arff':'x'}), dest=tmp_path/'data')
+    assert capsys.readouterr().out == ''
+    seen = []
+    class Bar:
+        def __init__(self, o): self.total = len(o)
+        def update(self, n): seen.append((n, self.total))
+    monkeypatch.setattr(tsviz.data, 'progress_bar', Bar)
+    url = make_zip(tmp_path/'Big.zip', {'Big_TRAIN.arff':'x'*30000})
+    size = (tmp_path/'Big.zip').stat().st_size
+    unzip_data(url, dest=tmp_path/'data')
+    assert seen[0] == (0,size) and seen[-1] == (size,size) and all(n<=size for n,_ in seen)
+    tsviz.data._show_progress(seen, 3, 8192, -1)
+    assert seen[-1] == (size,size)
 
 def test_imports_stay_light():
     "Readers and lists of names are imported when they are used"

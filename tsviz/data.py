@@ -7,12 +7,10 @@ __all__ = ['readers', 'scale_dims', 'URLs_TS', 'TensorTS', 'ToTensorTS', 'TSBloc
            'get_batch', 'get_n_channels', 'Standardize', 'Normalize', 'show_batch', 'show_results', 'unzip_data']
 
 # %% ../nbs/50_data.ipynb #f953372b
-import zlib
-from importlib.util import find_spec
+import difflib, http.client, importlib.util, zlib
 from urllib.parse import urlparse
 from fastai.basics import *
 from fastai.vision.data import get_grid
-from fastdownload import download_url
 from .core import did_you_mean
 from .plot import show_series
 
@@ -27,7 +25,6 @@ class TensorTS(TensorBase):
     ): # The axes
         "Draw one series"
         if self.ndim!=2: raise ValueError(f"One series (C,T) can be shown, got shape {(*self.shape,)}: pick one, or use `dls.show_batch()`")
-        if chs is not None: chs = range(len(self))[chs] if isinstance(chs, slice) else [chs] if isinstance(chs, int) else chs
         return show_series(self, ax=ctx, title=title, chs=chs, **kwargs)
 
 # %% ../nbs/50_data.ipynb #81b6f9f3
@@ -40,60 +37,97 @@ def TSBlock():
     "A `TransformBlock` for time series"
     return TransformBlock(type_tfms=ToTensorTS, dls_kwargs=dict(num_workers=0))
 
+# %% ../nbs/50_data.ipynb #e6acfc3d
+def _check_series(X, y=None, x_name='`X`', y_name='`y`'):
+    "X as (N,C,T) float32, y as N str, as floats for regression or None; refused if one cannot train on them"
+    X,y = [to_np(o) if isinstance(o, Tensor) else o for o in (X,y)]
+    try:
+        X = np.asarray(X)
+        if X.dtype.kind=='c': raise ValueError
+        if X.dtype.kind!='f': X = X.astype(float)
+    except (ValueError, TypeError): raise ValueError(f"{x_name} must be real numbers, and its series of one length") from None
+    if X.ndim not in (2,3) or not X.size: raise ValueError(f"{x_name} must be (N,C,T) or (N,T), with none of them 0, got shape {X.shape}")
+    if X.ndim==2: X = X[:,None]
+    if len(bad := np.argwhere(~np.isfinite(X))):
+        raise ValueError("{} NaN or infinite values in {}, the first in series {}, channel {}, step {}: fill them first".format(len(bad), x_name, *bad[0]))
+    if (top := abs(X).max()) > np.finfo('f4').max: raise ValueError(f"Values up to {top:.3g} in {x_name} are too large for float32: rescale them")
+    return X.astype(np.float32, copy=False), None if y is None else _check_labels(np.atleast_1d(y), len(X), y_name)
+
+# %% ../nbs/50_data.ipynb #9b4505aa
+def _check_labels(y, n, name='`y`'):
+    "Labels as a list of str; floats as float32, for regression"
+    if len(y)!=n: raise ValueError(f"{name} must have one label a series: got {len(y)} for {n} series")
+    numbers = y.dtype.kind=='f'
+    if y.ndim > 1+numbers: raise ValueError(f"{name} must be (N,) labels, or floats (N,) or (N,k) for regression, got shape {y.shape}")
+    bad = np.flatnonzero(~(abs(y)<=np.finfo(np.float32).max).reshape(n,-1).all(1) if numbers else pd.isna(y))
+    if len(bad): raise ValueError(f"{len(bad)} labels in {name} are missing or infinite, the first that of series {bad[0]}: leave those series out")
+    return y.astype(np.float32) if numbers else [o.decode() if isinstance(o, bytes) else str(o) for o in y.tolist()]
+
 # %% ../nbs/50_data.ipynb #f10e0421
 def _read_arff(fname):
     "The last attribute is the label if it is nominal; an attribute before it is a step, or all steps and channels if relational"
     from scipy.io.arff import loadarff
     rows,meta = loadarff(str(fname))
     *cols,last = meta.names()
-    y = np.char.decode(rows[last], 'utf-8') if meta[last][0]=='nominal' else None
+    y = _check_names(np.char.decode(rows[last], 'utf-8'), meta[last][1]) if meta[last][0]=='nominal' else None
     if y is None: cols = meta.names()
-    if meta[cols[0]][0]!='relational': return np.array(rows[cols].tolist(), dtype=np.float32)[:,None], y
+    if meta[cols[0]][0]!='relational': return np.array(rows[cols].tolist(), dtype=float)[:,None], y
     return _stack([[list(ch) for ch in o.tolist()] for o in rows[cols[0]]]), y
 
 # %% ../nbs/50_data.ipynb #1c8a3be0
 def _read_ts(fname):
-    "sktime's reader lowers all labels: the header gives them back; after `@targetLabel` they are numbers"
+    "sktime's reader lowers all labels, so they are taken from the text; after `@targetLabel` they are numbers"
     from sktime.datasets import load_from_tsfile_to_dataframe
-    res = load_from_tsfile_to_dataframe(str(fname))
-    df,y = res if isinstance(res, tuple) else (res,None)
-    head = Path(fname).read_text(encoding='utf-8').partition('@data')[0]
-    if y is not None and re.search(r'^@targetlabel\s+true', head, re.I|re.M): y = y.astype(np.float32)
-    elif y is not None:
-        names = {o.lower():o for o in re.search(r'^@classlabel\s+true(.*)$', head, re.I|re.M)[1].split()}
-        y = np.array([names.get(o,o) for o in y])
-    return _stack([[s.to_numpy() for s in row] for row in df.to_numpy()]), y
+    df = load_from_tsfile_to_dataframe(str(fname), return_separate_X_and_y=False).drop(columns='class_vals', errors='ignore')
+    head,data = re.split(r'^\s*@data', Path(fname).read_text(encoding='utf-8'), maxsplit=1, flags=re.I|re.M)
+    label = re.search(r'^\s*@(class|target)label\s+true(.*)$', head, re.I|re.M)
+    X,y = _stack([[s.to_numpy() for s in row] for row in df.to_numpy()]),[o.rpartition(':')[2].strip() for o in data.split('\n') if o.strip()]
+    if not label: return X,None
+    return X, np.char.replace(y, '?', 'nan').astype(float) if label[1].lower()=='target' else _check_names(np.array(y), label[2].split())
 
 # %% ../nbs/50_data.ipynb #56cc27ef
 def _stack(xs):
     "An array (N,C,T) of N lists of C channels"
     lens = {len(ch) for x in xs for ch in x}
-    if len(lens)>1: raise ValueError(f"its series have different lengths, {min(lens)} to {max(lens)} steps: pad or cut them to one length first")
-    return np.array(xs, dtype=np.float32)
+    if len(lens)>1: raise ValueError(f"series of different lengths, {min(lens)} to {max(lens)} steps, cannot be loaded yet")
+    return np.array(xs, dtype=float)
+
+def _check_names(y, names):
+    "Labels `y`, refused if one is not in the header's `names`"
+    if len(bad := np.flatnonzero(~np.isin(y, names))):
+        raise ValueError(f"series {bad[0]} has the label {str(y[bad[0]])!r}, not one of the header's {truncstr(', '.join(names), 60)}")
+    return y
 
 readers = {'.arff': _read_arff, '.ts': _read_ts}
 
 # %% ../nbs/50_data.ipynb #fe3d6faf
-def _read_file(fname):
+def _read_file(fname, check=True):
     "Series and labels of one file, by the reader for its suffix"
     fname = Path(fname)
+    if fname.is_dir(): raise ValueError(f"{fname} is a folder: name the files in it")
     if not fname.is_file():
-        raise FileNotFoundError(f"There is no file {fname}.{did_you_mean(fname.name, sorted(o.name for o in fname.parent.glob('*')))}")
+        raise FileNotFoundError(f"There is no file {fname}.{_find_close(fname.name, [o.name for o in fname.parent.glob('*') if o.suffix.lower() in readers])}")
     if (suffix := fname.suffix.lower()) not in readers: raise ValueError(f"{fname} has no known format, its suffix must be one of {list(readers)}")
     if not fname.stat().st_size: raise ValueError(f"{fname} is empty")
     try: x,y = readers[suffix](fname)
-    except Exception as e: raise ValueError(f"{fname} could not be read as {suffix}: {str(e) or 'it has no header and data'}") from e
+    except Exception as e:
+        why = str(e).partition('\n')[0] if isinstance(e, (OSError, ValueError, NotImplementedError)) else ''
+        raise ValueError(f"{fname} could not be read as {suffix}: {truncstr(why, 160) or 'it is cut off or of another format'}") from None
     if not x.size: raise ValueError(f"{fname} holds no series")
-    return x,y
+    return _check_series(x, y, fname, fname) if check else (x.astype(np.float32), y)
+
+def _find_close(name, names):
+    "A hint at those of `names` that can be meant by `name`"
+    return did_you_mean(name, sorted(o for o in names if difflib.SequenceMatcher(None, str(name).lower(), o.lower()).ratio()>.7))
 
 # %% ../nbs/50_data.ipynb #56c96cdb
 def read_files(
     fnames, # One file or several, with a suffix in `readers`
+    check:bool=True, # Refuse missing and infinite values; pass False to fill them yourself
 ) -> tuple: # Series (N,C,T), float32, and N labels, str (numbers for a regression set) or None
     "Read files of equal channels and lengths, one after the other"
-    fnames = L(fnames)
-    if not fnames: raise ValueError("No file to read: `fnames` is empty")
-    xs,ys = zip(*fnames.map(_read_file))
+    if not (fnames := L(fnames)): raise ValueError("No file to read: `fnames` is empty")
+    xs,ys = zip(*fnames.map(_read_file, check=check))
     for f,x,y in zip(fnames, xs, ys):
         (C,T),(C1,T1) = xs[0].shape[1:],x.shape[1:]
         if (C,T)!=(C1,T1): raise ValueError(f"Files must agree: {fnames[0]} has {C} channels of {T} steps, {f} has {C1} of {T1}")
@@ -102,31 +136,9 @@ def read_files(
 
 # %% ../nbs/50_data.ipynb #70a30234
 def shipped_sets():
-    "Folders of the sets that sktime ships, by name"
-    root = Path(find_spec('sktime').origin).parent/'datasets'/'data'
-    return {o.name:o for o in sorted(root.iterdir()) if (o/f'{o.name}_TRAIN.ts').exists()}
-
-# %% ../nbs/50_data.ipynb #1aad76c1
-def _check_series(X, y=None):
-    "X as (N,C,T) float32, y as N str, as floats for regression or None; refused if one cannot train on them"
-    X,y = [to_np(o) if isinstance(o, Tensor) else o for o in (X,y)]
-    try: X = np.asarray(X, dtype=np.float32)
-    except (ValueError, TypeError) as e: raise ValueError("`X` must be numbers, and its series of one length") from e
-    if X.ndim not in (2,3) or not X.size: raise ValueError(f"`X` must be (N,C,T) or (N,T), with none of them 0, got shape {X.shape}")
-    if X.ndim==2: X = X[:,None]
-    if len(bad := np.argwhere(~np.isfinite(X))):
-        raise ValueError("{} NaN or infinite values in `X`, the first in series {}, channel {}, step {}: fill them first".format(len(bad), *bad[0]))
-    return X, None if y is None else _check_labels(np.atleast_1d(y), len(X))
-
-# %% ../nbs/50_data.ipynb #7144422c
-def _check_labels(y, n):
-    "Labels as a list of str; floats as float32, for regression"
-    if len(y)!=n: raise ValueError(f"`y` must have one label a series: got {len(y)} for {n} series")
-    numbers = y.dtype.kind=='f'
-    if y.ndim > 1+numbers: raise ValueError(f"`y` must be (N,) labels, or floats (N,) or (N,k) for regression, got shape {y.shape}")
-    bad = np.flatnonzero((~np.isfinite(y) if numbers else pd.isna(y)).reshape(n,-1).any(1))
-    if len(bad): raise ValueError(f"{len(bad)} labels in `y` are missing or infinite, the first that of series {bad[0]}: leave those series out")
-    return y.astype(np.float32) if numbers else [o.decode() if isinstance(o, bytes) else str(o) for o in y.tolist()]
+    "Folders of the sets of equal length that sktime ships, by name"
+    fs = sorted((Path(importlib.util.find_spec('sktime').origin).parent/'datasets'/'data').glob('*/*_TRAIN.ts'))
+    return {o.parent.name:o.parent for o in fs if b'@equallength false' not in o.read_bytes()[:9999].lower()}
 
 # %% ../nbs/50_data.ipynb #417257e6
 def _sort_labels(labels):
@@ -145,8 +157,7 @@ def _name_labels(y, lbl_dict):
 def _random_splits(n, y, valid_pct=0.2, seed=42):
     "Split at random, each class in proportion; plainly at random where a class has one item, or a split fewer items than classes"
     if not 0<=valid_pct<1: raise ValueError(f"`valid_pct` must be at least 0 and below 1, got {valid_pct}")
-    n_valid = min(round(n*valid_pct), n-1)
-    if not n_valid: return L(range(n)),L()
+    if not (n_valid := min(round(n*valid_pct), n-1)): return L(range(n)),L()
     counts = Counter(y) if isinstance(y, list) else {}
     stratify = y if counts and min(counts.values())>1 and len(counts)<=min(n_valid, n-n_valid) else None
     return TrainTestSplitter(n_valid, random_state=seed, stratify=stratify)(range(n))
@@ -166,8 +177,7 @@ def _find_splits(n, y, valid_idx, splits, valid_pct, seed):
 class TSDataLoaders(DataLoaders):
     "`DataLoaders` of time series"
 
-_dl_params = {*inspect.signature(FilteredBase.dataloaders).parameters, *inspect.signature(TfmdDL.__init__).parameters}
-_dl_params -= {'self','kwargs','dataset','batch_size'}
+_dl_params = {k for f in (FilteredBase.dataloaders, TfmdDL.__init__) for k in inspect.signature(f).parameters} - {'self','kwargs','dataset','batch_size'}
 
 # %% ../nbs/50_data.ipynb #b17c137e
 @patch(cls_method=True)
@@ -187,8 +197,8 @@ def from_numpy(cls:TSDataLoaders,
     **kwargs
 ) -> TSDataLoaders:
     "Load series from arrays"
-    for k in kwargs:
-        if k.removeprefix('val_') not in _dl_params: raise TypeError(f"The loaders have no parameter {k!r}.{did_you_mean(k, sorted(_dl_params))}")
+    if bad := [k for k in kwargs if k.removeprefix('val_') not in _dl_params]:
+        raise TypeError(f"The loaders have no parameter {bad[0]!r}.{_find_close(bad[0], {*_dl_params, *inspect.signature(cls.from_numpy).parameters})}")
     X,y = _check_series(X, y)
     if lbl_dict is not None: y = _name_labels(y, lbl_dict)
     splits = _find_splits(len(X), y, valid_idx, splits, valid_pct, seed)
@@ -199,8 +209,7 @@ def from_numpy(cls:TSDataLoaders,
     if n_train < (bs if drop_last else 1):
         raise ValueError(f"No training batch: {n_train} of {len(X)} series are for training, `bs` is {bs}, `drop_last` is {drop_last}")
     blocks = [TSBlock, CategoryBlock(_sort_labels(y), sort=False) if isinstance(y, list) else RegressionBlock][:1 if y is None else 2]
-    dblock = DataBlock(blocks, getters=[ItemGetter(i) for i in range_of(blocks)], splitter=lambda _: splits,
-                       item_tfms=item_tfms, batch_tfms=batch_tfms)
+    dblock = DataBlock(blocks, getters=[ItemGetter(i) for i in range_of(blocks)], splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
     dls = cls.from_dblock(dblock, [(x,) for x in X] if y is None else [*zip(X, y)], bs=bs, drop_last=drop_last, **kwargs)
     return cls(*dls.loaders, path=dls.path, device=dls.device)
 
@@ -218,14 +227,13 @@ def from_files(cls:TSDataLoaders,
     **kwargs
 ) -> TSDataLoaders:
     "Load the series of all files together, then split them at random, each class in proportion"
-    return cls.from_numpy(*read_files(fnames), valid_pct=valid_pct, seed=seed, lbl_dict=lbl_dict, path=path,
-                          item_tfms=item_tfms, batch_tfms=batch_tfms, **kwargs)
+    return cls.from_numpy(*read_files(fnames), None, None, valid_pct, seed, path=path, lbl_dict=lbl_dict, item_tfms=item_tfms, batch_tfms=batch_tfms, **kwargs)
 
 # %% ../nbs/50_data.ipynb #1d940779
 def _archive_names():
-    "Names of the archive's sets in sktime's lists: univariate and multivariate"
-    from sktime.datasets.tsc_dataset_names import univariate, multivariate
-    return univariate,multivariate
+    "Names of the archive's sets in sktime's lists: univariate, multivariate, and those of either whose series differ in length"
+    from sktime.datasets import tsc_dataset_names as o
+    return o.univariate, o.multivariate, o.univariate_variable_length+o.multivariate_unequal_length
 
 @patch(cls_method=True)
 @delegates(TSDataLoaders.from_numpy, but=['X','y','valid_idx','splits','valid_pct','seed'])
@@ -234,26 +242,31 @@ def from_dataset(cls:TSDataLoaders,
     **kwargs
 ) -> TSDataLoaders:
     "Load a set with the archive's own split: its TRAIN file for training, its TEST file for validation"
-    sets = shipped_sets()
-    if name not in sets:
-        known = [*sets, *concat(*_archive_names())]
-        if name not in known: raise ValueError(f"Unknown set {name!r}.{did_you_mean(name, known)}")
-        raise ValueError(f"sktime knows {name} but does not ship it: get it by `path = unzip_data(URLs_TS.{_url_name(name)})`, "
-                         f"and load it by `TSDataLoaders.from_files([path/'{name}_TRAIN.arff', path/'{name}_TEST.arff'])`")
+    if no := {'valid_idx','splits','valid_pct','seed'} & {*kwargs}:
+        raise TypeError(f"`from_dataset` takes the archive's own split, no {', '.join(sorted(no))}: for another use `from_files` or `from_numpy`")
+    sets,(*known,uneven) = shipped_sets(),_archive_names()
+    if name in uneven: raise ValueError(f"Sets whose series differ in length cannot be loaded yet, and {name} is one: so are {', '.join(uneven)}")
+    if name not in (known := {*sets, *concat(*known)}):
+        raise ValueError(f"Unknown set {name!r}.{_find_close(name, known-{*uneven}) or did_you_mean(name, sets)}")
+    if name not in sets: raise ValueError(f"sktime does not ship {name}: get it by `unzip_data(URLs_TS.{_url_name(name)})`, and load it by `from_files`")
     (X,y),(X1,y1) = [read_files(sets[name]/f'{name}_{o}.ts') for o in ('TRAIN','TEST')]
     return cls.from_numpy(np.concatenate([X,X1]), np.concatenate([y,y1]), valid_idx=range(len(X), len(X)+len(X1)), **kwargs)
 
 # %% ../nbs/50_data.ipynb #5be5a42a
 def get_batch(
     data, # A dataset, whose items are taken as they are, or a `DataLoader`, whose transforms are applied
-    idxs, # Which items: an int, ints or a mask
+    idxs, # Which items: an int, ints, a slice or a mask
 ) -> tuple: # xs (n,C,T), a `TensorTS`, and ys (n,), a `TensorCategory`, or None for data without labels
     "The items `idxs` of `data`, in that order, as one batch"
+    if isinstance(data, DataLoaders): raise TypeError("`data` must be one loader: pass `dls.train` or `dls.valid`")
     dl = data if isinstance(data, DataLoader) else None
-    idxs,n = mask2idxs(idxs if np.ndim(idxs) else [idxs]),len(data if dl is None else dl.dataset)
-    if not idxs: raise ValueError("No item asked for: `idxs` is empty")
+    n = len(data if dl is None else dl.dataset)
+    idxs = np.atleast_1d(range(n)[idxs] if isinstance(idxs, slice) else to_np(idxs) if isinstance(idxs, Tensor) else idxs)
+    if idxs.size and (idxs.ndim>1 or idxs.dtype.kind not in 'iub' or idxs.dtype==bool and len(idxs)!=n):
+        raise ValueError(f"`idxs` must be an int, ints, a slice, or a mask of {n} items, got {truncstr(str(idxs.tolist()), 40)}")
+    if not (idxs := mask2idxs(idxs)): raise ValueError("No item asked for: `idxs` is empty")
     if bad := [i for i in idxs if not -n<=i<n]: raise ValueError(f"Index {bad[0]} is out of range: there are {n} items, 0 to {n-1}")
-    idxs = [int(i)%n for i in idxs]
+    idxs = [i%n for i in idxs]
     if dl is None: b = fa_collate([data[i] for i in idxs])
     else:
         dl.before_iter()                                     # tells the transforms whether this is training or validation
@@ -275,9 +288,11 @@ class _ScaleTS(DisplayedTransform):
     "Shift and scale batches of series, by what `stats` says of each sample or of all training samples"
     parameters,order,shift,scale = L('shift','scale'),90,None,None
 
-    def _find_dims(self):
-        if self.scale_subtype not in scale_dims: raise ValueError(f"`scale_subtype` must be one of {list(scale_dims)}, got {self.scale_subtype!r}")
-        self.dims,self.learns = scale_dims[self.scale_subtype],self.scale_subtype.startswith('all')
+    def __init__(self,
+        scale_subtype:str='per_sample_per_channel', # Over what: a key of `scale_dims`
+    ):
+        if scale_subtype not in scale_dims: raise ValueError(f"`scale_subtype` must be one of {list(scale_dims)}, got {scale_subtype!r}")
+        store_attr(dims=scale_dims[scale_subtype], learns=scale_subtype.startswith('all'), scale_subtype=scale_subtype)
 
     def _fit(self, x):
         "Shift and scale for `x`; where it is constant, its size is the scale, 1 if that is 0"
@@ -307,12 +322,6 @@ class _ScaleTS(DisplayedTransform):
 # %% ../nbs/50_data.ipynb #3d1142da
 class Standardize(_ScaleTS):
     "Scale to mean 0 and standard deviation 1"
-    def __init__(self,
-        scale_subtype:str='per_sample_per_channel', # Over what: a key of `scale_dims`
-    ):
-        store_attr()
-        self._find_dims()
-
     def stats(self, x): return x.mean(self.dims, keepdim=True), x.std(self.dims, correction=0, keepdim=True), 0.
 
 class Normalize(_ScaleTS):
@@ -321,8 +330,8 @@ class Normalize(_ScaleTS):
         scale_subtype:str='per_sample_per_channel', # Over what: a key of `scale_dims`
         scale_range:tuple=(-1,1), # The values that minimum and maximum are mapped to
     ):
+        super().__init__(scale_subtype)
         store_attr()
-        self._find_dims()
         if not scale_range[0]<scale_range[1]: raise ValueError(f"`scale_range` must be (low,high) with low below high, got {scale_range}")
 
     def stats(self, x):
@@ -343,9 +352,8 @@ def _title(o):
 # %% ../nbs/50_data.ipynb #ac4be04f
 @dispatch
 def show_batch(x:TensorTS, y, samples, ctxs=None, max_n=9, nrows=None, ncols=None, figsize=None, **kwargs):
-    n = min(len(samples), max_n)
-    ctxs = ctxs or _ts_grid(n, nrows, ncols, figsize)
-    return [x.show(ctx=ctx, title=_title(y[0]) if y else None, **{'legend': ctx is ctxs[0], **kwargs}) for (x,*y),ctx in zip(samples[:n], ctxs)]
+    ctxs = ctxs or _ts_grid(min(len(samples), max_n), nrows, ncols, figsize)
+    return [x.show(ctx=ctx, title=_title(y[0]) if y else None, **{'legend': ctx is ctxs[0], **kwargs}) for (x,*y),ctx in zip(samples[:max_n], ctxs)]
 
 @dispatch
 def show_results(x:TensorTS, y, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=None, figsize=None, **kwargs):
@@ -379,31 +387,30 @@ class _URLsTS:
 URLs_TS = _URLsTS()
 
 # %% ../nbs/50_data.ipynb #076467d0
-def _unzip(fname, root):
+def _show_progress(bars, n, block, size):
+    "For `urlsave`: a bar, kept in the list `bars`, where the size is known and more than a block"
+    if size<=block: return
+    if not bars: bars.append(progress_bar(range(size)))
+    bars[0].update(min(n*block, size))
+
+# %% ../nbs/50_data.ipynb #09ec6c9d
+def _unzip(fname, root, url):
     "Unpack `fname` into `root`, which no member may leave; the folder in it that holds the set"
     try:
         with zipfile.ZipFile(fname) as z:
             out = [o for o in z.namelist() if not (root/o.replace('\\', '/')).resolve().is_relative_to(root.resolve())]
-            if out: raise ValueError(f"The zip's member {out[0]!r} would land outside its folder: nothing was unpacked")
+            if out: raise ValueError(f"The zip's member {out[0]!r} would land outside its folder: nothing was unpacked from {url}")
             z.extractall(root)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as e: raise ValueError(f"The download is no readable zip: {e}") from e
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as e: raise ValueError(f"{url} gave no readable zip: {e}") from None
     return first(o.parent for o in sorted(root.rglob('[!.]*_TRAIN.*'))) or root
 
 # %% ../nbs/50_data.ipynb #cc0d625a
 def _write_arff(fname, X, y):
     "Write series and labels in the archive's form: relational for several channels"
-    steps = [f'@attribute att{t} numeric' for t in range_of(X[0,0])]
-    if X.shape[1]>1: steps = ['@attribute series relational', *steps, '@end series']
-    head = ['@relation '+fname.stem, *steps, f"@attribute target {{{','.join(_sort_labels(y))}}}", '@data']
-    rows = [r'\n'.join(','.join(f'{v:.9g}' for v in ch) for ch in x.tolist()) for x in X]
-    if X.shape[1]>1: rows = [f"'{o}'" for o in rows]
+    attrs,rows = [f'@attribute att{t} numeric' for t in range_of(X[0,0])],[r'\n'.join(','.join(f'{v:.9g}' for v in ch) for ch in x.tolist()) for x in X]
+    if X.shape[1]>1: attrs,rows = ['@attribute series relational', *attrs, '@end series'],[f"'{o}'" for o in rows]
+    head = ['@relation '+fname.stem, *attrs, f"@attribute target {{{','.join(_sort_labels(y))}}}", '@data']
     fname.write_text('\n'.join(head + [f'{o},{lbl}' for o,lbl in zip(rows, y)]) + '\n', encoding='utf-8')
-
-def _copy_shipped(name, root):
-    "The set as .arff files in `root`, from sktime's copy"
-    root.mkdir()
-    for o in ('TRAIN','TEST'): _write_arff(root/f'{name}_{o}.arff', *read_files(shipped_sets()[name]/f'{name}_{o}.ts'))
-    return root
 
 # %% ../nbs/50_data.ipynb #d8550418
 def unzip_data(
@@ -411,18 +418,19 @@ def unzip_data(
     dest:str|Path=None, # Folder that will hold the set's folder; fastai's `data` folder if None
 ) -> Path: # Folder of the set, with its `*_TRAIN.arff` and `*_TEST.arff`
     "Download and unpack a set, once; without a network, write it from the copy that sktime ships of some"
-    name = Path(urlparse(url).path).stem
-    if not name: raise ValueError(f"`url` must end in the name of a zip, got {url!r}")
+    if not (name := Path(urlparse(url).path).stem): raise ValueError(f"`url` must end in the name of a zip, got {url!r}")
     dest = Path(dest or fastai_path('data')).expanduser()
     if (path := dest/name).is_dir(): return path
-    dest.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=dest, prefix='.tmp_') as tmp:
-        tmp = Path(tmp)
-        try: fname = download_url(url, tmp/'set.zip', timeout=20)
-        except OSError as e:
+    with tempfile.TemporaryDirectory(dir=first(o for o in (dest,*dest.parents) if o.exists()), prefix='.tmp_') as tmp:
+        new = Path(tmp)/name
+        try: fname = urlsave(url, Path(tmp)/'set.zip', partial(_show_progress, []), timeout=20)
+        except (OSError, ValueError, http.client.HTTPException) as e:
             why = f"{url} could not be downloaded ({str(getattr(e, 'reason', e)).partition(chr(10))[0]})"
-            if name not in shipped_sets(): raise OSError(f"{why}: check address and network, or put the files into {path}") from e
+            if name not in shipped_sets(): raise OSError(f"{why}: check address and network, or put the files into {path}") from None
             print(f"{why}: using the copy of {name} that comes with sktime")
-            _copy_shipped(name, tmp/name).replace(path)
-        else: _unzip(fname, tmp/name).replace(path)
+            new.mkdir()
+            for o in ('TRAIN','TEST'): _write_arff(new/f'{name}_{o}.arff', *read_files(shipped_sets()[name]/f'{name}_{o}.ts'))
+        else: new = _unzip(fname, new, url)
+        dest.mkdir(parents=True, exist_ok=True)
+        new.replace(path)
     return path
