@@ -43,7 +43,7 @@ def test_signature():
         ps = inspect.signature(m).parameters
         assert ps['layer'].default is None and ps['lengths'].kind==ps['lengths'].KEYWORD_ONLY
     assert inspect.signature(smoothed(partial(grad_cam, relu=False))).parameters['relu'].default is False
-    assert str(grad_cam).startswith('grad_cam(x, y, model, layer=None, relu')
+    assert repr(grad_cam)=='grad_cam'
 
 @pytest.mark.parametrize('m', [grad_cam, cam_acts, smoothed(hires_cam), over_layers(hires_cam, [0]), itemwise(gap_only), precomputed(torch.zeros(5,1,40))], ids=method_name)
 def test_wrong_keyword_names_the_method(m):
@@ -289,3 +289,8 @@ def test_items_are_independent(data):
     got = zoo[name](xs[order], target if target is None else ys[order], net)
     assert got.shape==(len(order),1,t)
     for a,i in zip(got, order): close(a, want[i], 5e-6)
+
+@pytest.mark.parametrize('bad,says', [('grad_cam', 'pass the function `grad_cam` itself'), (None, 'is needed, got None'), (smoothed, 'by position; smoothed takes'),
+                                      (lambda x: x, 'is called with')])
+def test_what_is_no_method_is_one_sentence(bad, says):
+    with pytest.raises(TypeError, match=says): itemwise(bad)

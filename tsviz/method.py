@@ -40,7 +40,7 @@ class Method:
 
     def __call__(self, *args, **kwargs):
         try: a = self.__signature__.bind(*args, **kwargs)
-        except TypeError as e: raise TypeError(f"{self}: {e}") from None
+        except TypeError as e: raise TypeError(f"{self}{self.__signature__}: {e}") from None
         a.apply_defaults()
         kw = dict(a.arguments)
         x,y,model,layer,lengths,call = [kw.pop(o) for o in ('x','y','model','layer','lengths','call')]
@@ -50,7 +50,7 @@ class Method:
         attr = scale_acts(attr, rng, how, lengths)
         return attr[0] if x.ndim==2 else attr
 
-    def __repr__(self): return f'{self.__name__}{self.__signature__}'
+    def __repr__(self): return self.__name__
     def __reduce_ex__(self, protocol): # a registered method is pickled by its name, like a function
         return self.__qualname__ if attr_methods.get(self.__name__) is self else super().__reduce_ex__(protocol)
 
@@ -60,7 +60,7 @@ def as_lengths(
     n:int, # B
     n_steps:int, # T
 )->Tensor: # (B,) ints
-    "The door for lengths"
+    "The true lengths of padded series, checked: one an item, between 1 and T"
     lengths = as_plain(lengths).cpu()
     if lengths.shape!=(n,) or lengths.is_floating_point():
         raise ValueError(f"`lengths` must be {n} ints, one an item, got {lengths.dtype} of shape {tuple(lengths.shape)}")
@@ -216,6 +216,14 @@ def itemwise(
 )->Method:
     "A plain function of one series as a method"
     if is_method(fn): return fn
+    form = '(x, y, model, layer, reduction, force_scale, scale_range)'
+    if not callable(fn):
+        known = f": pass the function `{fn}` itself" if fn in attr_methods else ""
+        raise TypeError(f"a method, or a function {form} of one series, is needed, got {fn!r}{known}")
+    try: sig = inspect.signature(fn)
+    except ValueError: sig = None # a builtin tells nothing of itself
+    try: sig and sig.bind(*range(7))
+    except TypeError: raise TypeError(f"a function of one series is called with {form}, by position; {method_name(fn)} takes {sig}") from None
     params = [inspect.Parameter(k, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=v) for k,v in
               dict(reduction='mean', force_scale=True, scale_range=(0,1)).items()]
     return Method(partial(_itemwise, fn=fn), fn, params, method_name(fn), freeze=False)

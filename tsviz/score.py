@@ -26,8 +26,8 @@ _all_ = ['Target', 'as_target', 'prob', 'logprob']
 _locks,_making = WeakKeyDictionary(),threading.Lock()
 
 class _Lock:
-    "A model's lock and whether its present holder has already prepared it"
-    def __init__(self): self.lock,self.inside = threading.RLock(),False
+    "A model's lock, and for the thread that holds it the model's modules and whether they are frozen"
+    def __init__(self): self.lock,self.mods,self.frozen = threading.RLock(),None,False
 
 def _lock(model):
     with _making: return _locks.setdefault(model, _Lock())
@@ -44,33 +44,38 @@ def like_model(model)->Tensor|None: # a floating parameter or buffer: it tells d
     return next((o for ts in (model.parameters(), model.buffers()) for o in ts if o.is_floating_point()), None)
 
 # %% ../nbs/01_score.ipynb #edf340da
+def _params(mods): return {id(p):p for o in mods for p in o._parameters.values() if p is not None}.values() # shared ones once
+
 @contextmanager
-def _as_found(model):
-    mods = list(model.modules())
-    flags,params = [o.training for o in mods],[(o, o.requires_grad, o.grad) for o in model.parameters()]
+def _as_found(mods):
+    flags,params = [o.training for o in mods],[(o, o.requires_grad, o.grad) for o in _params(mods)]
     if any(o.is_inference() for o,_,_ in params):
-        raise ValueError(f"{type(model).__name__} was made under `torch.inference_mode`, so no gradient can pass it: explain a `copy.deepcopy` made outside")
+        raise ValueError(f"{type(mods[0]).__name__} was made under `torch.inference_mode`, so no gradient can pass it: explain a `copy.deepcopy` made outside")
     bufs = [(o,n,b,None if b is None else b.clone()) for o in mods for n,b in o._buffers.items()]
     try:
-        for o in mods: o.training = False # not `model.eval()`: a module may override it with work that setting the flag back does not undo
-        for p,_,_ in params: p.grad = None
+        for o in mods: # not `model.eval()`: a module may override it with work that setting the flag back does not undo
+            if o.training: o.training = False
+        for p,_,grad in params:
+            if grad is not None: p.grad = None
         yield
     finally:
-        for o,flag in zip(mods, flags): o.training = flag
+        for o,flag in zip(mods, flags):
+            if o.training!=flag: o.training = flag
         for p,need,grad in params:
             if p.requires_grad!=need: p.requires_grad_(need)
-            p.grad = grad
+            if p.grad is not grad: p.grad = grad
         for o,n,b,old in bufs:
             if o._buffers.get(n) is not b: o._buffers[n] = b
             if b is not None and not torch.equal(b, old): # by value: batch_norm writes its statistics without raising their `_version`
                 with torch.inference_mode(b.is_inference()), torch.no_grad(): b.copy_(old)
 
 @contextmanager
-def _frozen(model):
-    params = [o for o in model.parameters() if o.requires_grad]
+def _frozen(held):
+    params,held.frozen = [o for o in _params(held.mods) if o.requires_grad],True
     for o in params: o.requires_grad_(False)
     try: yield
     finally:
+        held.frozen = False
         for o in params: o.requires_grad_(True)
 
 class _Eager:
@@ -96,13 +101,12 @@ def explaining(
     with (held := _lock(model)).lock, ExitStack() as stack:
         enter = stack.enter_context
         enter(torch.inference_mode(False))
-        if not held.inside: # else this thread is already inside: only the grad mode may have changed since
-            held.inside = True
-            stack.callback(setattr, held, 'inside', False)
+        if held.mods is None: # else this thread is already inside: only the grad mode may have changed since
+            held.mods = list(model.modules()); stack.callback(setattr, held, 'mods', None)
             device = getattr(like_model(model), 'device', torch.device('cpu'))
-            for o in (keep_random(device), _as_found(model), torch.autocast(device.type, enabled=False)): enter(o)
-            if any(getattr(o, '_compiled_call_impl', None) is not None or hasattr(o, '_orig_mod') for o in model.modules()): enter(_Eager())
-        if freeze: enter(_frozen(model))
+            for o in (keep_random(device), _as_found(held.mods), torch.autocast(device.type, enabled=False)): enter(o)
+            if any(o.__dict__.get('_compiled_call_impl') is not None or '_orig_mod' in o._modules for o in held.mods): enter(_Eager())
+        if freeze and not held.frozen: enter(_frozen(held))
         enter(torch.enable_grad())
         yield model
 
@@ -148,7 +152,7 @@ def run_model(
     except RuntimeError as e:
         conv = next(iter(conv_layers(model).values()), None)
         if conv is None or conv.in_channels==x.shape[1] or 'channels, but got' not in str(e): raise
-        raise ValueError(f"`x` has {x.shape[1]} channels, {type(model).__name__} takes {conv.in_channels}") from e
+        raise ValueError(f"`x` has {x.shape[1]} channels, {type(model).__name__} takes {conv.in_channels}: pass series as (B,{conv.in_channels},T)") from None
 
 # %% ../nbs/01_score.ipynb #9300c4b5
 def _cut(model):
@@ -174,7 +178,7 @@ class _GradWatch(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs,off = kwargs or {},not torch.is_grad_enabled()
-        ins = list(_tensors((args,kwargs))) if off or self.cut else []
+        ins = list(_tensors((args,kwargs))) if off or self.cut else ()
         hit = any(self.has(o) or off and o.requires_grad for o in ins)
         old = [(o, o._version) for o in ins if not o.is_inference()] if hit else []
         try: res = func(*args, **kwargs)
@@ -357,6 +361,12 @@ def _shares(a, ins):
     p = a.untyped_storage().data_ptr()
     return any(o.untyped_storage().data_ptr()==p for o in _tensors(ins))
 
+class _Said(NamedTuple):
+    "A layer as errors name it; its name is looked up only then"
+    model:object
+    layer:object
+    def __str__(self): return f"layer {layer_name(self.model, self.layer)!r} ({type(self.layer).__name__})"
+
 def _checkpointed():
     f = sys._getframe(2)
     while f:
@@ -368,7 +378,7 @@ def _tapped(self:TargetScore, x, watch=None):
     "One forward with a hook on the layer -> (activations, output); with a `_GradWatch` the activations are the leaf of a graph"
     layer,call = _find_run(self.model, self.layer, x)
     self.layer,self.call = layer,call if self.call==-1 else self.call
-    what = f"layer {layer_name(self.model, layer)!r} ({type(layer).__name__})"
+    what = _Said(self.model, layer)
     if isinstance(layer, torch.jit.ScriptModule): raise ValueError(f"{what} is scripted and takes no hook: explain the model before `torch.jit.script`")
     inplace = any(getattr(o, 'inplace', False) for o in layer.modules())
     taps,runs,me = [],0,threading.get_ident()
