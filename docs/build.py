@@ -64,7 +64,9 @@ def main(dest='docs_src'):
     for p in sorted(cache.rglob('*.ipynb')):
         stem = re.sub(r'^\d+_', '', p.stem)
         write(*export(p, f'images/{stem}'), dest/f'{stem}.md')
-        if p.name==cfg.readme_nb: write(*export(p, 'docs/images/readme'), cfg.config_path/'README.md')
+        if p.name==cfg.readme_nb:
+            body,images = export(p, 'docs/images/readme')
+            write(re.sub(r'\[(`[^`]+`)\]\(/[^)]*\)', r'\1', body).replace('![png]', '![figure]'), images, cfg.config_path/'README.md') # no links into a site
     shutil.rmtree('_proc', ignore_errors=True)
     for o in ('_quarto.yml','nbdev.yml','sidebar.yml'): (Path(cfg.nbs_path)/o).unlink(missing_ok=True)
 

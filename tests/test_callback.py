@@ -81,6 +81,12 @@ def test_show():
     with pytest.raises(ValueError, match='no maps of epoch 7'): l.show_attr.show(7)
     with pytest.raises(ValueError, match='no map yet'): ShowAttrCallback().show()
 
+def test_a_callback_given_to_fit_can_be_drawn_afterwards():
+    l,cb = train(n=1),ShowAttrCallback([0])
+    with l.no_logging(): l.fit(2, 1e-3, cbs=cb)
+    assert cb.epochs==[0,1] and 'epoch 1' in cb.show().axes[0].get_title()
+    with pytest.raises(ValueError, match='no maps of epoch -9'): cb.show(-9)
+
 def test_export_with_the_callback(tmp_path):
     l = train(ShowAttrCallback([0]), n=1)
     l.path = tmp_path

@@ -53,6 +53,27 @@ def test_regression():
     assert not l.metrics and l.attribute()[2].shape==(8,1,60)
     assert len(l.show_cam(max_n=2).axes)==3
 
+def test_multi_label():
+    from fastai.basics import BCEWithLogitsLossFlat, ColReader, DataBlock, ItemGetter, MultiCategoryBlock # noqa: F401
+    from tsviz.data import TSBlock
+    x,_,_ = planted(20, n_steps=60, width=16)
+    items = [(o.numpy(), [['a'],['b','c'],['a','c'],[]][i%4]) for i,o in enumerate(x)]
+    dls = DataBlock((TSBlock, MultiCategoryBlock), getters=[ItemGetter(0), ItemGetter(1)]).dataloaders(items, bs=4)
+    l = ts_learner(dls, tiny_cnn(1, 3))
+    assert isinstance(l.loss_func, BCEWithLogitsLossFlat) and not l.metrics
+    with l.no_bar(), l.no_logging():
+        l.fit(1, 1e-3)
+        assert l.attribute(grad_cam, y=1)[2].shape==(4,1,60)
+
+def test_default_items_are_spread_over_the_loader(learn):
+    fig = learn.show_cam(max_n=3)
+    x,y = get_batch(learn.dls.valid.dataset, [0,7,14])
+    assert [o.get_title().split(']')[0][1:] for o in fig.axes[:3]]==[learn.dls.vocab[c] for c in y]
+    with pytest.raises(ValueError, match='`max_n`'): learn.show_cam(max_n=0)
+
+def test_bad_loader_is_one_sentence(learn):
+    with pytest.raises(ValueError, match='must be a DataLoader'): learn.show_cam(dl=learn.dls.valid_ds)
+
 def test_unlabelled_data_need_a_model():
     x,_,_ = planted(40, n_steps=60, width=16)
     with pytest.raises(ValueError, match='pass a `model`'): ts_learner(TSDataLoaders.from_numpy(x, bs=8))

@@ -139,3 +139,27 @@ def test_find_layer_finds_the_last_block(ni):
                                          (dict(nb_filters=-1),'nb_filters'), (dict(bottleneck_size='a'),'bottleneck_size')])
 def test_bad_arguments(kwargs, name):
     with pytest.raises(ValueError, match=f'`{name}` must be an integer of at least'): inception_time(**{'ni':1, 'nout':2, **kwargs})
+
+# gap_head
+
+def test_gap_head_makes_a_network_that_class_cam_explains():
+    from tsviz.cam import class_cam
+    x = torch.randn(3, 2, 40)
+    net = nn.Sequential(nn.Conv1d(2,6,3,padding=1), nn.ReLU(), nn.Sequential(nn.Conv1d(6,8,3,padding=1), nn.ReLU(), nn.Dropout(.5)), nn.AdaptiveMaxPool1d(1),
+                        nn.Flatten(), nn.Linear(8,8), nn.ReLU(), nn.Linear(8,3)).eval()
+    before = {k:v.clone() for k,v in net.state_dict().items()}
+    with pytest.raises(ValueError, match='gap_head'): class_cam(x, 0, net)
+    new = gap_head(net, 4).eval()
+    body = net[:3](x)
+    head = new[-1]
+    assert torch.allclose(new(x), body.mean(-1)@head[2].weight.T + head[2].bias, atol=1e-5)
+    assert torch.allclose(class_cam(x, 2, new).mean((1,2)) + head[2].bias[2], new(x)[:,2], atol=1e-5)
+    assert all(torch.equal(before[k], v) for k,v in net.state_dict().items()) and len(net)==8
+    assert not {id(p) for p in net.parameters()} & {id(p) for p in new.parameters()}
+
+def test_gap_head_refuses_what_it_cannot_cut():
+    class Own(nn.Module):
+        def __init__(self): super().__init__(); self.c,self.l = nn.Conv1d(1,4,3),nn.Linear(4,2)
+        def forward(self, x): return self.l(self.c(x).amax(-1))
+    with pytest.raises(ValueError, match='chains of `nn.Sequential`'): gap_head(Own(), 2)
+    with pytest.raises(ValueError, match='`n_out`'): gap_head(inception_time(1, 2, depth=1), 0)

@@ -9,7 +9,7 @@ __all__ = ['ShowAttrCallback']
 from fastai.basics import *
 from .cam import grad_cam_acts
 from .core import keep_random
-from .learner import fetch_items, find_i2o, find_loader
+from .learner import fetch_items, find_i2o, find_loader, spread_idxs
 from .method import method_name, precomputed, raw_method
 from .show import show_cam
 
@@ -18,7 +18,7 @@ class ShowAttrCallback(Callback):
     "Keep the maps of a few fixed series after each epoch, and draw them"
     order = 55 # after the recorder, before those that may end the training
     def __init__(self,
-        idxs=None, # which series of the loader; default: the first `max_n`
+        idxs=None, # which series of the loader; default: `max_n` of them, evenly spread
         method=grad_cam_acts, # a method, or a plain function of one series
         ds_idx:int=1, # 0 training, 1 validation
         max_n:int=4, # at most so many series, when `idxs` is None
@@ -43,7 +43,7 @@ class ShowAttrCallback(Callback):
         self.trained = False
         if self.epoch%self.every: return
         y = self.labels if isinstance(self.y, str) else self.y
-        attrs = raw_method(self.method)(self.x, y, self.learn.model, self.layer, **self.params)
+        attrs = raw_method(self.method)(self.seen, y, self.net, self.layer, **self.params)
         self.maps.append(to_cpu(attrs).float())
         self.epochs.append(self.epoch)
         if ifnone(self.live, IN_NOTEBOOK):
@@ -56,8 +56,8 @@ class ShowAttrCallback(Callback):
 def _fix(self:ShowAttrCallback):
     "Fetch the series whose maps will be kept; forget those of an earlier training"
     dl = find_loader(self.learn, self.ds_idx, None)
-    idxs = range(min(self.max_n, len(dl.dataset))) if self.idxs is None else self.idxs
-    self.x,self.labels,self.shown = fetch_items(self.learn, dl, idxs)
+    self.seen,self.labels,self.shown = fetch_items(self.learn, dl, spread_idxs(dl, self.idxs, self.max_n))
+    self.net,self.names = self.learn.model,find_i2o(self.learn) # a callback given to `fit` loses its Learner when that ends
     self.maps,self.epochs,self.fixed = [],[],True
 
 # %% ../nbs/54_callback.ipynb #0eb9a023
@@ -68,15 +68,15 @@ def _display(self:ShowAttrCallback, fig):
     else: self.handle.update(fig)
 
 @patch
-@delegates(show_cam, but=['batch','model','xs','i2o','func_cam','layer','y','lengths'])
+@delegates(show_cam, keep=True, but=['batch','model','xs','func_cam','layer','y','lengths'])
 def show(self:ShowAttrCallback,
     epoch:int=-1, # an entry of `epochs`, or counted from the end
     **kwargs
 ): # -> Figure
     "Draw the maps of one epoch"
     if not self.maps: raise ValueError("There is no map yet: `fit` with this callback first")
-    if epoch>=0 and epoch not in self.epochs: raise ValueError(f"There are no maps of epoch {epoch}, only of {self.epochs}")
+    if epoch not in self.epochs and not -len(self.epochs)<=epoch<0: raise ValueError(f"There are no maps of epoch {epoch}, only of {self.epochs}")
     i = self.epochs.index(epoch) if epoch>=0 else epoch
-    batch = self.x if self.labels is None else (self.x, self.labels)
+    batch = self.seen if self.labels is None else (self.seen, self.labels)
     func = precomputed(self.maps[i], f'{method_name(self.method)} - epoch {self.epochs[i]}')
-    return show_cam(batch, self.learn.model, func_cam=func, xs=self.shown, **{**find_i2o(self.learn), 'multi_fig':True, 'preds':False, **kwargs})
+    return show_cam(batch, self.net, func_cam=func, xs=self.shown, **{**self.names, 'multi_fig':True, 'preds':False, **kwargs})
