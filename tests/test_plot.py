@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.figure import Figure
 from tsviz.plot import *
+from tsviz.show import save_fig
 from tsviz.plot import SeriesLine, _lone_steps, _step_segments
 
 T = 60

@@ -272,7 +272,7 @@ def test_plain_function_may_use_backward():
         a.remove()
         return (kept['a'].grad.mean(2, keepdim=True)*kept['a']).mean(1)
     fig = show_cam(batch, model, 3, seed_form)
-    np.testing.assert_allclose(arrays(fig), grad_cam_acts(*batch, model, 3, force_scale=False)[:,0], atol=1e-6)
+    np.testing.assert_allclose(arrays(fig), grad_cam_acts(*batch, model, 3)[:,0], atol=1e-5)
 
 def test_the_model_is_as_found_when_a_function_raises():
     m = tiny_cnn(n_classes=3).train()
@@ -324,7 +324,7 @@ def test_lengths():
     p = model(x[1:2,:,:40]).softmax(1).amax()
     assert titles(fig)[1].endswith(f'({p:.2f})')
     fig = show_class_cams((padded,y[:3]), model, lengths=[64,40,64])
-    assert [o.axes[1].collections[0].get_array().shape for o in fig.subfigs]==[(3,64),(3,40),(3,64)]
+    assert [o.axes[1].collections[0].get_array().shape for o in subs(fig)]==[(3,64),(3,40),(3,64)]
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1,7), st.booleans(), st.sampled_from([1,2,3,64]), st.booleans())
@@ -339,7 +339,8 @@ def test_one_figure_with_one_map_a_series(n, multi, size, scatter):
 
 # all classes
 
-def strips(fig): return np.stack([np.asarray(o.axes[1].collections[0].get_array()) for o in fig.subfigs])
+def subs(fig): return [o for o in fig.subfigs if len(o.axes)>1] # without the colour bar's
+def strips(fig): return np.stack([np.asarray(o.axes[1].collections[0].get_array()) for o in subs(fig)])
 
 def test_class_cams_by_hand():
     raw = torch.stack([hires_cam(x[:2], c, model)[:,0] for c in range(3)], 1).numpy()
@@ -349,11 +350,11 @@ def test_class_cams_by_hand():
                     (dict(scale='class', relu=True), raw.clip(0)/np.where(peak>0, peak, 1))]:
         fig = show_class_cams(batch, model, method=hires_cam, i2o=i2o, **kw)
         np.testing.assert_allclose(strips(fig), want, atol=1e-5)
-        meshes = [o.axes[1].collections[0] for o in fig.subfigs]
+        meshes = [o.axes[1].collections[0] for o in subs(fig)]
         assert len({o.get_clim() for o in meshes})==1 and {o.cmap.name for o in meshes}=={'Spectral_r' if 'relu' in kw else 'RdBu_r'}
     assert titles(fig)==['[Gun] - HiResCAM','[Point] - HiResCAM']
-    for o,p in zip(fig.subfigs, sure):
-        assert [l.get_text() for l in o.axes[1].get_yticklabels()]==[f'{n} {q:.2f}' for n,q in zip(['Gun','Point','Wave'], p)]
+    for o,p in zip(subs(fig), sure):
+        assert [l.get_text() for l in o.axes[1].get_yticklabels()]==[f'{n} ({q:.2f})' for n,q in zip(['Gun','Point','Wave'], p)]
     with pytest.raises(ValueError, match="`scale` must be one of.*got 'items'"): show_class_cams(batch, model, scale='items')
 
 def test_class_cams_of_the_seed_methods_are_raw():

@@ -9,7 +9,7 @@ __all__ = ['ShowAttrCallback']
 from fastai.basics import *
 from .cam import grad_cam_acts
 from .core import keep_random
-from .learner import fetch_items, find_i2o, find_loader, spread_idxs
+from .learner import fetch_items, vocab_i2o, find_loader, spread_idxs
 from .method import method_name, precomputed, raw_method
 from .show import show_cam
 
@@ -57,7 +57,7 @@ def _fix(self:ShowAttrCallback):
     "Fetch the series whose maps will be kept; forget those of an earlier training"
     dl = find_loader(self.learn, self.ds_idx, None)
     self.seen,self.labels,self.shown = fetch_items(self.learn, dl, spread_idxs(dl, self.idxs, self.max_n))
-    self.net,self.names = self.learn.model,find_i2o(self.learn) # a callback given to `fit` loses its Learner when that ends
+    self.net,self.names = self.learn.model,vocab_i2o(self.learn) # a callback given to `fit` loses its Learner when that ends
     self.maps,self.epochs,self.fixed = [],[],True
 
 # %% ../nbs/54_callback.ipynb #0eb9a023
