@@ -66,6 +66,7 @@ def main(dest='docs_src'):
         write(*export(p, f'images/{stem}'), dest/f'{stem}.md')
         if p.name==cfg.readme_nb:
             body,images = export(p, 'docs/images/readme')
+            shutil.rmtree('docs/images', ignore_errors=True)
             write(re.sub(r'\[(`[^`]+`)\]\(/[^)]*\)', r'\1', body).replace('![png]', '![figure]'), images, cfg.config_path/'README.md') # no links into a site
     shutil.rmtree('_proc', ignore_errors=True)
     for o in ('_quarto.yml','nbdev.yml','sidebar.yml'): (Path(cfg.nbs_path)/o).unlink(missing_ok=True)

@@ -338,3 +338,55 @@ def test_save_nothing_on_failure(tmp_path, monkeypatch):
     assert [o.name for o in tmp_path.iterdir()]==['fig.png'] and (tmp_path/'fig.png').read_text()=='old'
     with pytest.raises(ValueError, match="`fig.docx` must end in a format"): save_fig(fig, tmp_path/'fig.docx')
     with pytest.raises(FileNotFoundError, match='There is no folder'): save_fig(fig, tmp_path/'no'/'fig.png')
+
+# names and legends
+
+def legend_of(o): return [t.get_text() for t in o.get_texts()]
+
+def test_name_lines_are_thin_and_only_where_they_help():
+    x2 = rng.standard_normal((2,T))
+    for kw,ls in [(dict(alpha=.3),'-'), (dict(linestyles='dotted'),'None'), (dict(scatter=True),'None')]:
+        ax = show_series(x2, a3[0], Figure().subplots(), **kw)
+        assert [o.get_linestyle() for o in ax.lines]==[ls]*2 and all(o.get_linewidth()<=.6 and o.get_alpha()==kw.get('alpha',1) for o in ax.lines)
+    long = rng.standard_normal((2,601))
+    assert [o.get_linestyle() for o in show_series(long, long, Figure().subplots()).lines]==['None']*2
+    assert [o.get_markerfacecolor() for o in show_series(x2[:,:1], a3[0,:,:1], Figure().subplots()).lines]==['none']*2
+
+def test_legends_are_short_and_inside():
+    x24 = rng.standard_normal((3,24,T))
+    fig = show_attrs(x24, x24[:,:1])
+    draw(fig)
+    legend, = fig.legends
+    assert len(legend_of(legend))==12 and legend_of(legend)[-1]=='... 13 more' and not any(ax.get_legend() for ax in fig.axes)
+    fig = show_attrs(x24, x24[:,:1], list('abc'), multi_fig=False, title='all')
+    draw(fig)
+    legend = fig.axes[0].get_legend()
+    assert len(legend_of(legend))<=12 and legend_of(legend)[0]=='a, channel 0' and legend_of(legend)[-1].endswith(' more') and legend.get_frame().get_alpha()<1
+    fig = show_strips(x24[0], x24[0,:2])
+    draw(fig)
+    assert fig.axes[0].get_legend().get_window_extent().y0>=fig.axes[0].bbox.y0-1
+    for kw in (dict(), dict(multi_fig=False)):
+        fig = show_attrs(x24, x24[:,:1], legend=False, **kw)
+        assert not fig.legends and not fig.axes[0].get_legend()
+
+def test_unknown_words_are_refused():
+    for kw,msg in [(dict(linewidht=2), "'linewidth'"), (dict(colors='r'), 'choose `cmap`'), (dict(linestyles='x'), "got 'x'"), (dict(ax=1), "Did you mean 'fig'")]:
+        with pytest.raises((TypeError,ValueError), match=msg): show_attrs(x3, a3, **kw)
+    show_attrs(x3, color='r'); show_attrs(x3, a3, scatter=True, marker='s')
+
+def test_figures_grow_with_their_titles():
+    one,two = (show_attrs(np.resize(x3, (9,1,T)), titles=[t]*9) for t in ('a','a\nb'))
+    assert two.get_figheight()>one.get_figheight()
+    fig = show_attrs(np.resize(x3, (4,1,T)), titles=['a\nb\nc','a','a','a'])
+    draw(fig)
+    assert np.ptp([ax.bbox.height for ax in fig.axes])<1
+
+def test_date_ticks_do_not_overlap():
+    hours = pd.date_range('2024-01-01', periods=T, freq='h')
+    for t in (hours, hours.to_period('h'), pd.date_range('2020', periods=T, freq='MS')):
+        fig = show_attrs(np.resize(x3, (9,1,T)), np.resize(a3, (9,1,T)), t=t)
+        draw(fig)
+        for ax in fig.axes[6:9]:
+            boxes = [o.label1.get_window_extent() for o in ax.xaxis.get_major_ticks() if o.label1.get_text()]
+            assert len(boxes)>1 and not any(a.overlaps(b) for a,b in zip(boxes, boxes[1:]))
+    with pytest.raises(ValueError, match='`t` holds strings'): show_attrs(x3, t=[str(o) for o in hours])

@@ -1,5 +1,5 @@
 "From a batch and a model to the picture"
-import inspect
+import inspect, io
 from functools import partial
 import matplotlib
 matplotlib.use('Agg')
@@ -371,3 +371,117 @@ def test_many_classes():
     want = sorted(out.topk(9).indices.tolist()+[last.item()])
     assert [int(o.get_text().split()[0]) for o in fig.subfigs[0].axes[1].get_yticklabels()]==want
     assert len(show_class_cams(x[:1], m, max_classes=20).subfigs[0].axes[1].get_yticklabels())==20
+
+# what a user may get wrong, or bring
+
+def untouched(*args, **kwargs): raise AssertionError('the model was asked before the arguments were checked')
+
+@pytest.mark.parametrize('kw,msg', [
+    (dict(method=hires_cam), "no parameter 'method'. Did you mean 'func_cam'"), (dict(linewidht=2), "no parameter 'linewidht'. Did you mean 'linewidth'"),
+    (dict(target=1), "no parameter 'target'. Did you mean 'y'"), (dict(color='r'), "takes no 'color'.*choose `cmap`"), (dict(linestyles='doted'), "got 'doted'"),
+    (dict(func_cam='gradcam'), "must be a function.*got 'gradcam'. Did you mean 'grad_cam'"), (dict(func_cam=None), 'got None. There is cam_acts'),
+    (dict(reduction=lambda t: t), 'two arguments'), (dict(i2o=3), '`i2o` must be a function'), (dict(savefig=''), "got ''"), (dict(savefig='fig.doc'), 'must end in a format'),
+    (dict(savefig='/no/such/fig.png'), 'There is no folder `/no/such`'), (dict(xs=x[:1]), '`xs` must hold'), (dict(xs=x[:2,:,1:]), '`xs` must hold')])
+def test_wrong_arguments_are_refused_before_any_work(kw, msg):
+    with pytest.raises((TypeError,ValueError,FileNotFoundError), match=msg): show_cam(batch, untouched, **kw)
+
+@pytest.mark.parametrize('kw,msg', [(dict(func_cam=1), "Did you mean 'method'"), (dict(linestyle='x'), "got 'x'"), (dict(method='cam'), 'must be a function'),
+                                    (dict(savefig=' '), 'file name'), (dict(scale=1), '`scale` must be')])
+def test_wrong_arguments_of_class_cams(kw, msg):
+    with pytest.raises((TypeError,ValueError), match=msg): show_class_cams(batch, untouched, **kw)
+    with pytest.raises(ValueError, match='`max_classes` must be 1 or more'): show_class_cams(batch, model, max_classes=0)
+
+@pytest.mark.parametrize('kw,msg', [(dict(confidence=.5), 'each of the 2 series, got 0.5'), (dict(confidence='ab'), "got 'ab'"), (dict(figsize=5), 'got 5'), (dict(figsize=(1,0)), 'above 0'),
+                                    (dict(i2o={0:'a'}), 'no name for class 1'), (dict(i2o=['a']), 'no name for class 1'), (dict(t=['2024']*64), 'pass numbers or datetimes')])
+def test_wrong_values(kw, msg):
+    with pytest.raises(ValueError, match=msg): show_cam(batch, model, **kw)
+
+@pytest.mark.parametrize('b,msg', [(None, 'got NoneType'), ('x', 'got str'), ({}, 'got dict'), (torch.utils.data.DataLoader(x), 'got DataLoader.*next'), ((x[:2],torch.tensor([0,7])), 'class 7 is out of range'),
+                                   ([x[0],x[0].repeat(2,1)], 'differ in more than their length')])
+def test_no_batches(b, msg):
+    for show in (show_cam, show_class_cams):
+        with pytest.raises(ValueError, match=msg): show(b, model)
+
+def test_series_alone_in_a_list():
+    for b in ([x[0],x[1],x[2]], (x[0],x[1]), [x[0].numpy(),x[1].numpy()]):
+        xs,ys,lengths = find_items(b)
+        assert ys is None and torch.equal(xs, x[:len(b)])
+    assert find_items([x[0],x[1,:,:9]])[2].tolist()==[64,9]
+
+def test_own_titles_and_widths_win():
+    assert titles(show_cam(batch, model, title='mine'))==['mine']
+    fig = show_cam(batch, model, multi_fig=True, title='all', titles=['a','b'])
+    assert titles(fig)==['a','b'] and fig.get_suptitle()=='all'
+    assert titles(show_class_cams(x[0], model, title='mine'))==['mine'] and titles(show_class_cams(batch, model, titles=['a','b']))==['a','b']
+    for k in ('lw','linewidths','linewidth'): assert {o.get_linewidth()[0] for o in lines(show_cam(batch, model, **{k:2}))}=={2}
+    for multi in (True,False):
+        fig = show_cam((x[:2].repeat(1,2,1),y[:2]), tiny_cnn(2,3), multi_fig=multi, legend=False)
+        assert not fig.legends and not any(ax.get_legend() for ax in fig.axes)
+
+def test_limits_are_what_the_scale_promises():
+    "A flat map is not drawn as a rainbow"
+    def flat(x, *args): return 1 + 1e-3*x
+    for func,lim in [(flat,(0,1)), (lambda x,*args: -x, (-1,1))]:
+        for cmap in (None,'viridis'): assert {o.get_clim() for o in lines(show_cam(batch, model, func_cam=func, force_scale='max', cmap=cmap))}=={lim}
+    fig = show_cam(batch, model, func_cam=flat, force_scale='max')
+    assert arrays(fig).max()==pytest.approx(1) and arrays(fig).min()>.99
+    for scale in ('item','class'): assert subs(show_class_cams(batch, model, method=flat, scale=scale))[0].axes[1].collections[0].get_clim()==(0,1)
+    assert lines(show_cam(batch, model, force_scale='max', vmax=2))[0].get_clim()==(0,2)
+
+def test_plain_functions_are_scaled():
+    for how,want in [(True,(0,1)), ('max',(-1,1))]:
+        a = arrays(show_cam(batch, model, func_cam=lambda x,*args: 50*x, force_scale=how))
+        np.testing.assert_allclose(a, unit(x[:2,0].numpy()) if how is True else x[:2,0]/x[:2,0].abs().amax(1, keepdim=True), atol=1e-6)
+        assert want[0]<=a.min() and a.max()<=want[1]
+
+def test_files(tmp_path, monkeypatch):
+    show_cam(batch, model, savefig=(out := io.BytesIO()))
+    assert out.getvalue()[:4]==b'\x89PNG'
+    monkeypatch.setenv('HOME', str(tmp_path))
+    show_cam(batch, model, savefig='~/fig')
+    assert [o.name for o in tmp_path.iterdir()]==['fig.png']
+    with monkeypatch.context() as m:
+        m.setattr('os.access', lambda *args: False)
+        with pytest.raises(PermissionError, match='cannot be written'): show_cam(batch, untouched, savefig=tmp_path/'b.png')
+    def full(*args, **kwargs): raise OSError(28, 'No space left on device', str(args[1]))
+    monkeypatch.setattr(Figure, 'savefig', full)
+    with pytest.raises(OSError, match='No space left.*c.png') as e: show_cam(batch, model, savefig=tmp_path/'c.png')
+    assert e.value.filename==str(tmp_path/'c.png')
+
+def test_dollars_are_no_mathematics():
+    fig = show_cam(batch, model, i2o=['US$ a_b^c','$x^2$',''], multi_fig=True)
+    for ax,want in zip(fig.axes, ['[US$ a_b^c]','[$x^2$]']):
+        assert ax.title._preprocess_math(ax.get_title().split(' - ')[0])==(want, False)
+    assert find_i2o(['a$'])(torch.tensor(0))==r'a\$' and find_i2o(['a long class name'], 8)(torch.tensor(0))=='a long …'
+
+def test_probabilities_are_not_softmaxed_again():
+    fig = show_cam(batch, nn.Sequential(model, nn.Softmax(1)), '0.3', i2o=i2o, preds=True, multi_fig=True)
+    assert titles(fig)==[f'[{i2o(c)}] - CAM - mean\npredicted {t}' for c,t in zip(y, told)]
+
+def test_binary_logit():
+    m,labels = tiny_cnn(n_classes=1),torch.tensor([0,1])
+    p = m(x[:2])[:,0].sigmoid().tolist()
+    want = [f'predicted {int(q>.5)} ({max(q,1-q):.2f})' for q in p]
+    assert [t.splitlines()[1] for t in titles(show_cam((x[:2],labels), m, preds=True, multi_fig=True))]==want
+    assert [t.splitlines()[1] for t in titles(show_cam((x[:2],labels), nn.Sequential(*m, nn.Sigmoid()), 3, preds=True, multi_fig=True))]==want
+    fig = show_class_cams((x[:2],labels), m, method=hires_cam, scale=None)
+    raw = hires_cam(x[:2], None, m)[:,0]
+    np.testing.assert_allclose(strips(fig), torch.stack([-raw,raw], 1), atol=1e-6)
+    assert [o.get_text() for o in fig.subfigs[0].axes[1].get_yticklabels()]==[f'0 ({1-p[0]:.2f})',f'1 ({p[0]:.2f})']
+
+def test_several_labels():
+    many = torch.tensor([[1,0,1],[0,0,0]])
+    fig = show_cam((x[:2],many), model, i2o=i2o, y=0, preds=True, multi_fig=True)
+    assert titles(fig)==['[Gun + Wave] - CAM - mean\nexplained Gun','[none] - CAM - mean\nexplained Gun']
+    assert titles(show_cam((x[:2],torch.tensor([[.5,2],[1,3]])), model, y=None, multi_fig=True))[0].startswith('[0.5, 2] - CAM')
+    with pytest.raises(ValueError, match='has 3 labels: name what is explained'): show_cam((x[:2],many), model)
+    assert titles(show_class_cams((x[:2],many), model, i2o=i2o))[0]=='[Gun + Wave] - Grad-CAM'
+
+def test_explained_is_not_told_twice():
+    fig = show_cam((x[:2],wrong), model, i2o=i2o, y=None, multi_fig=True)
+    assert titles(fig)==[f'[{i2o(o)}] - CAM - mean\npredicted {t}' for o,t in zip(wrong, told)]
+
+def test_class_cams_share_one_bar():
+    fig = show_class_cams(batch, model, i2o=['a class with a very long name']*3)
+    assert [len(o.axes) for o in fig.subfigs]==[2,2,1] and len(show_class_cams(x[0], model).axes)==3
+    assert all(len(o.get_text().split(' (')[0])==18 for o in fig.subfigs[0].axes[1].get_yticklabels())
