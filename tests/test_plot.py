@@ -230,7 +230,7 @@ def test_time_axis(ax):
         ax = show_series(x3[0], a3[0], Figure().subplots(), t=t)
         np.testing.assert_allclose(np.array([p.vertices for p in lines(ax)[0].get_paths()])[:,1,0], want)
         draw(ax.figure)
-        assert 'Jan' in ''.join(o.get_text() for o in ax.get_xticklabels())+ax.xaxis.get_offset_text().get_text()
+        assert 'Feb' in ''.join(o.get_text() for o in ax.get_xticklabels())+ax.xaxis.get_offset_text().get_text()
     draw(show_strips(x3[0], a3[:,0], t=days))
     draw(show_attrs(x3, a3, t=days, lengths=[T,5,1]))
     for kw,msg in [(dict(t=days, fs=1),'pass one of them'), (dict(t=days[1:]),f'one time for each of the {T} steps'), (dict(fs=0),'above 0')]:

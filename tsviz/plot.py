@@ -85,8 +85,7 @@ def _find_times(
     if ax is None: return t
     ax.xaxis.update_units(t)
     if isinstance(dates := ax.xaxis.get_major_locator(), AutoDateLocator):
-        n_ticks = min(6, max(2, int(ax.bbox.width/ax.figure.dpi/.8)))
-        dates = AutoDateLocator(dates.tz, minticks=min(4, n_ticks), maxticks=n_ticks)
+        dates = AutoDateLocator(dates.tz, minticks=2, maxticks=6 if ax.bbox.width>5*ax.figure.dpi else 5)
         ax.xaxis.set(major_locator=dates, major_formatter=ConciseDateFormatter(dates, dates.tz))
     return np.asarray(ax.convert_xunits(t), float)
 
