@@ -102,7 +102,13 @@ def test_attribute_targets(learn):
     labels = learn.attribute()[1]
     assert torch.equal(learn.attribute(grad_cam, y='label')[2], learn.attribute(grad_cam, y=labels)[2])
     assert torch.equal(learn.attribute(grad_cam, y=2)[2], learn.attribute(grad_cam, y=[2]*15)[2])
+    from tsviz.score import prob
+    small = learn.dls.valid.new(bs=4)
+    with learn.no_bar(): got = learn.attribute(grad_cam, y=prob(labels), dl=small)[2]
+    want = learn.attribute(grad_cam, y=prob(labels))[2]
+    assert (got-want).abs().max() <= 1e-6*want.abs().max()
     with pytest.raises(ValueError, match="must be 'label'"): learn.attribute(y='labels')
+    with pytest.raises(ValueError, match='3 classes for 15 items'): learn.attribute(y=[0,1,2])
 
 def test_attribute_parameters_reach_the_method(learn):
     assert torch.equal(learn.attribute(grad_cam, relu=False, layer=0)[2], grad_cam(get_batch(learn.dls.valid, range(15))[0], None, learn.model, 0, relu=False))

@@ -13,6 +13,7 @@ from .core import keep_random
 from .data import get_batch, get_n_channels
 from .method import raw_method
 from .models import inception_time
+from .score import Target, as_target
 from .show import show_cam, show_class_cams
 
 # %% ../nbs/52_learner.ipynb #2058d207
@@ -37,7 +38,7 @@ def ts_learner(
     return Learner(dls, model, loss_func=loss_func, opt_func=opt_func, cbs=cbs, metrics=metrics, **kwargs)
 
 # %% ../nbs/52_learner.ipynb #a549ec31
-def fetch_items(learn, dl, idxs):
+def fetch_items(dl, idxs):
     "Items of a loader -> (x as the network sees them, labels or None, x as they are drawn)"
     with keep_random(): xs,ys = get_batch(dl, idxs)
     seen = xs
@@ -84,11 +85,11 @@ def attribute(self:Learner,
     n,bs = len(dl.dataset),dl.bs or 64
     chunks,res = L(chunked(range(n), bs)),[]
     if isinstance(y, str) and y!='label': raise ValueError(f"`y` must be 'label', None or a target, got {y!r}")
-    each = lambda o,idxs: o[idxs] if isinstance(o, (list,Tensor,np.ndarray)) and np.ndim(o) else o
+    if not isinstance(y, str): y = as_target(y, n)
     for idxs in progress_bar(chunks, leave=False) if len(chunks)>1 and hasattr(self, 'progress') else chunks:
-        xs,ys,_ = fetch_items(self, dl, idxs)
+        xs,ys,_ = fetch_items(dl, idxs)
         if isinstance(y, str) and ys is None: raise ValueError("This loader has no labels to explain: pass `y=None` for the predicted class")
-        attrs = method(xs, ys if isinstance(y, str) else each(tensor(y) if isinstance(y, list) else y, idxs), self.model, layer, **params)
+        attrs = method(xs, ys if isinstance(y, str) else y.take(tensor(idxs)) if isinstance(y, Target) else y, self.model, layer, **params)
         res.append((xs, ys, attrs))
     x,labels,attrs = zip(*to_cpu(res))
     return torch.cat(x), None if labels[0] is None else torch.cat(labels), torch.cat(attrs).float()
@@ -108,7 +109,7 @@ def show_cam(self:Learner,
 ): # -> Figure
     "The series of a loader, coloured by what the network looked at"
     dl = find_loader(self, ds_idx, dl)
-    seen,ys,shown = fetch_items(self, dl, spread_idxs(dl, idxs, max_n))
+    seen,ys,shown = fetch_items(dl, spread_idxs(dl, idxs, max_n))
     return show_cam(seen if ys is None else (seen,ys), self.model, func_cam=func_cam, multi_fig=multi_fig, y=y, xs=shown, **{**vocab_i2o(self),**kwargs})
 
 # %% ../nbs/52_learner.ipynb #91225b57
@@ -122,5 +123,5 @@ def show_class_cams(self:Learner,
     **kwargs
 ): # -> Figure
     "One series and, below it, one heat strip for each class"
-    seen,ys,shown = fetch_items(self, find_loader(self, ds_idx, dl), idxs)
+    seen,ys,shown = fetch_items(find_loader(self, ds_idx, dl), idxs)
     return show_class_cams(seen if ys is None else (seen,ys), self.model, method=method, xs=shown, **{**vocab_i2o(self),**kwargs})
