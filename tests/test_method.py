@@ -7,7 +7,7 @@ from torch import Tensor
 from tsviz.cam import cam_acts, class_cam, grad_cam, grad_cam_acts, hires_cam
 from tsviz.check import model_state
 from tsviz.core import draw_noise, reduce_acts, scale_acts, upsample
-from tsviz.method import Method, attr_method, attr_methods, is_method, itemwise, method_name, over_layers, precomputed, raw_method, smoothed
+from tsviz.method import Method, OverModels, attr_method, attr_methods, is_method, itemwise, method_name, over_layers, over_models, precomputed, raw_method, smoothed
 from tsviz.score import TargetScore, prob
 from tsviz.synth import planted, tiny_cnn
 
@@ -294,3 +294,162 @@ def test_items_are_independent(data):
                                       (lambda x: x, 'is called with')])
 def test_what_is_no_method_is_one_sentence(bad, says):
     with pytest.raises(TypeError, match=says): itemwise(bad)
+
+# ---- several models
+
+def member(seed):
+    "A network that is sure of itself and names each class now and then: members of the ensemble disagree"
+    net = tiny_cnn(2, 3, seed=seed)
+    with torch.no_grad():
+        net[-1].weight *= 50
+        net[-1].bias -= net(x).mean(0)
+    return net
+
+members = [member(i) for i in range(4)]
+def brute(maps): # mean and standard deviation, number by number
+    a = np.stack([o.numpy().astype(float) for o in maps])
+    mean = sum(a)/len(a)
+    return mean, np.sqrt(sum((o-mean)**2 for o in a)/len(a))
+def same(got, want, tol=1e-6):
+    for a,b in zip(got, want): close(a, torch.tensor(b, dtype=torch.float32), tol)
+
+targets = dict(labels=y, int=1, prob=prob(y), prob_int=prob(2), function=lambda out: out[:,1]-out[:,0])
+kinds = [grad_cam, cam_acts, smoothed(hires_cam, 2), over_layers(hires_cam, [0,2]), partial(class_cam, relu=True), gap_only] # the last two know classes only
+
+@pytest.mark.parametrize('m,target', [(m,t) for m in kinds for t in targets if m in kinds[:4] or t in ('labels','int')],
+                         ids=lambda o: o if isinstance(o, str) else method_name(o))
+def test_over_models_is_the_mean_and_spread_of_its_maps(m, target):
+    target = targets[target]
+    same(over_models(m, members)(x, target), brute([raw_method(m)(x, target, o) for o in members]))
+
+def test_over_models_in_voting_form():
+    "`scale='max'`: each model's map of each series divided by its largest |value|; a flat one stays 0"
+    maps = [hires_cam(x, y, o) for o in members]
+    same(over_models(hires_cam, members, scale='max')(x, y), brute([o/o.abs().amax((1,2), keepdim=True) for o in maps]))
+    dead = copy.deepcopy(members[0])
+    for p in dead.parameters(): p.data.zero_()
+    mean,std = over_models(hires_cam, [dead], 'max')(x, y)
+    assert not mean.any() and not std.any()
+
+def test_over_models_is_raw_unless_asked():
+    raw = over_models(cam_acts, members)(x, y)
+    same(raw, brute([cam_acts(x, y, o, force_scale=False) for o in members]))
+    same(over_models(cam_acts, members)(x, y, force_scale=True, reduction='max'), brute([cam_acts(x, y, o, reduction='max') for o in members]))
+    assert not torch.allclose(raw[0], over_models(cam_acts, members)(x, y, force_scale=True)[0], atol=.01)
+
+class Votes(nn.Module):
+    "A network that gives every item the same probabilities"
+    def __init__(self, *p): super().__init__(); self.conv,self.p = nn.Conv1d(2, len(p), 1),torch.tensor(p)
+    def forward(self, x): return self.conv(x).mean(-1)*0 + self.p.log()
+
+@pytest.mark.parametrize('ps,want', [([(.6,.4),(.6,.4),(.05,.95)], 1), ([(.6,.4),(.6,.4),(.4,.6)], 0), ([(.2,.45,.35),(.5,.1,.4),(.5,.1,.4)], 0),
+                                     ([(.2,.8),(.7,.3),(.7,.3)], 0), ([(.2,.8)], 1)])
+def test_over_models_explains_the_most_probable_class_on_average(ps, want):
+    seen = []
+    def fn(x, y, *args): seen.append(y.item()); return torch.zeros(40)
+    over_models(fn, [Votes(*p) for p in ps])(x, layer='conv')
+    assert seen==[want]*len(ps)*5
+
+@pytest.mark.parametrize('of', [lambda c=None: c, prob], ids=['logit','prob'])
+@pytest.mark.parametrize('lengths', [None, torch.tensor([40,13,27,40,33])], ids=['even','uneven'])
+def test_over_models_finds_the_class_once_and_item_by_item(lengths, of):
+    n = [40]*5 if lengths is None else lengths.tolist()
+    with torch.no_grad(): p = torch.cat([sum(o(x[i:i+1,:,:k]).softmax(1) for o in members) for i,k in enumerate(n)])
+    c = p.argmax(1)
+    assert any((o(x).argmax(1)!=c).any() for o in members) and len(c.unique())>1, 'the models must disagree for this to test anything'
+    with torch.no_grad(): assert lengths is None or (sum(o(x).softmax(1) for o in members).argmax(1)!=c).any(), 'and padding must change the class'
+    m = over_models(hires_cam, members)
+    got = m(x, of(), lengths=lengths)
+    same(got, brute([hires_cam(x, of(c), o, lengths=lengths) for o in members]))
+    if lengths is not None: assert not any(o[i,:,k:].any() for o in got for i,k in enumerate(n))
+
+def test_over_models_forms_of_x_and_of_models():
+    m = over_models(grad_cam, members)
+    want = m(x)
+    assert all(o.shape==(5,1,40) and type(o) is Tensor and not o.requires_grad for o in want)
+    for i in range(5):
+        one = m(x[i])
+        assert one[0].shape==one[1].shape==(1,40)
+        same(one, [o[i].numpy() for o in want], 5e-6)
+    same(m(x[2], 1, lengths=[9]), [o[0].numpy() for o in m(x[2:3], 1, lengths=[9])])
+    for form in (x.numpy(), x.double(), x.as_subclass(Sub), x.clone().requires_grad_()): same(m(form), [o.numpy() for o in want])
+    for form in (tuple(members), nn.ModuleList(members), iter(members)): assert over_models(grad_cam, form).models==members
+    class Holds(nn.Module):
+        def __init__(self): super().__init__(); self.models = nn.ModuleList(members)
+    assert over_models(grad_cam, Holds()).models==members
+    wide = over_models(precomputed(torch.ones(5,2,40)), members)(x)
+    assert wide[0].shape==(5,2,40) and not wide[1].any()
+
+def test_over_one_model_there_is_no_disagreement():
+    for models in (members[:1], [members[0]]*3):
+        mean,std = over_models(hires_cam, models)(x)
+        close(mean, hires_cam(x, None, members[0])); assert std.abs().max()<=1e-6*mean.abs().max()
+    assert not over_models(hires_cam, members[:1])(x)[1].any()
+
+def test_over_models_layers():
+    m = over_models(hires_cam, members)
+    for layer in (0, '0', lambda o: o[0]): same(m(x, y, layer), brute([hires_cam(x, y, o, 0) for o in members]))
+    same(m(x, y, layer=0, call=0), brute([hires_cam(x, y, o, 0) for o in members]))
+    for one in (m, over_models(hires_cam, members[:1])):
+        with pytest.raises(ValueError, match='belongs to one model only'): one(x, y, members[0][0])
+    other = nn.Sequential(nn.Identity(), *copy.deepcopy(members[1])) # another depth: None is each model's own last block
+    same(over_models(hires_cam, [members[0], other])(x, y), brute([hires_cam(x, y, o) for o in members[:2]]))
+
+def test_over_models_single_output():
+    ones = [tiny_cnn(2, 1, seed=i) for i in range(2)]
+    flat = [nn.Sequential(*o, nn.Flatten(0)) for o in ones]
+    for models in (ones, flat): same(over_models(hires_cam, models)(x), brute([hires_cam(x, 0, o) for o in ones]))
+    with pytest.raises(ValueError, match='one output'): over_models(hires_cam, ones)(x, prob())
+
+def test_over_models_leaves_members_as_found():
+    models = [copy.deepcopy(members[0]), nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(), *copy.deepcopy(members[1])).eval()]
+    want = over_models(hires_cam, models)(x)
+    models[1].train()
+    for a,b in zip(over_models(hires_cam, models)(x), want): assert torch.equal(a, b) # dropout and batch statistics rest, also while the class is found
+    models[0].train(); models[0][0].weight.requires_grad_(False); models[0](x).sum().backward()
+    state = lambda: [[None if o is None else o.tolist() if isinstance(o, Tensor) else o for o in v] for m in models for v in model_state(m).values()]
+    before,rng = state(),torch.get_rng_state()
+    over_models(smoothed(hires_cam, 2), models)(x)
+    def fails(*args): raise RuntimeError('no')
+    with pytest.raises(RuntimeError): over_models(fails, models)(x)
+    assert state()==before and torch.equal(torch.get_rng_state(), rng)
+
+def test_over_models_counts_forwards():
+    "A pass a model for its map, and one more only to find the class"
+    n = [0]*4
+    def count(i):
+        def hook(*args): n[i] += 1
+        return hook
+    hs = [o.register_forward_hook(count(i)) for i,o in enumerate(members)]
+    for target,want in ((1,1), (y,1), (None,2)):
+        n[:] = [0]*4; over_models(hires_cam, members)(x, target, layer=0)
+        assert n==[want]*4
+    for h in hs: h.remove()
+
+def test_over_models_names_and_pickles():
+    m = over_models(smoothed(partial(grad_cam, relu=False), 2), members, 'max')
+    assert isinstance(m, OverModels) and m.name==method_name(m)=='smoothed Grad-CAM over 4 models' and repr(m)==m.__name__=='smoothed grad_cam over 4 models'
+    assert over_models(grad_cam, members[:1]).name=='Grad-CAM over 1 model' and over_models(gap_only, members).name=='gap_only over 4 models'
+    assert m.models==members and is_method(m.method) and not is_method(m)
+    for other in (pickle.loads(pickle.dumps(m)), copy.deepcopy(m)):
+        assert other.name==m.name
+        for a,b in zip(other(x), m(x)): assert torch.equal(a, b)
+
+@pytest.mark.parametrize('f,err,says', [
+    (lambda: over_models(grad_cam, []), ValueError, '`models` is empty'),
+    (lambda: over_models(grad_cam, members[0]), TypeError, 'got one Sequential: put it in a list'),
+    (lambda: over_models(grad_cam, [members[0], 'b']), TypeError, '`model` must be a `torch.nn.Module`, got str'),
+    (lambda: over_models('grad_cam', members), TypeError, 'pass the function `grad_cam` itself'),
+    (lambda: over_models(grad_cam, members, 'min'), ValueError, "`scale` must be False .* got 'min'"),
+    (lambda: over_models(grad_cam, members, True), ValueError, "`scale` must be False .* got True"),
+    (lambda: over_models(grad_cam, [members[0], tiny_cnn(2,4)])(x), ValueError, r'The models have \[3, 4\] outputs'),
+    (lambda: over_models(grad_cam, [nn.Conv1d(2,3,1)])(x), ValueError, r'Conv1d gave shape \(5, 3, 40\)'),
+    (lambda: over_models(grad_cam, members)(x, windw=3), TypeError, 'grad_cam'),
+    (lambda: over_models(grad_cam, members)(x, [0,1]), ValueError, '2 classes for 5 items'),
+    (lambda: over_models(grad_cam, members)(x, 3), ValueError, 'class 3 is out of range'),
+    (lambda: over_models(grad_cam, members)(x[0,0]), ValueError, r'one series \(C,T\) or a batch'),
+    (lambda: over_models(grad_cam, members)(x, lengths=[1]), ValueError, '`lengths` must be 5 ints'),
+    (lambda: smoothed(over_models(grad_cam, members)), TypeError, 'a method made by `@attr_method` is needed, got Grad-CAM over 4 models'),
+    (lambda: itemwise(over_models(grad_cam, members)), TypeError, 'Grad-CAM over 4 models takes')])
+def test_over_models_refuses(f, err, says):
+    with pytest.raises(err, match=says): f()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['attr_methods', 'Method', 'as_lengths', 'attr_method', 'is_method', 'method_name', 'smoothed', 'over_layers',
-           'itemwise', 'raw_method', 'precomputed']
+           'itemwise', 'raw_method', 'precomputed', 'OverModels', 'over_models']
 
 # %% ../nbs/02_method.ipynb #9cc75fc4
 import functools, inspect
@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 from .core import as_plain, as_batch, draw_noise, find_reduction, scale_acts, step_mask, upsample
-from .score import LayerRun, TargetScore, Target, as_target, as_eager, explaining, find_layer, like_model
+from .score import LayerRun, TargetScore, Target, as_target, as_eager, explaining, find_layer, like_model, run_model
 
 # %% ../nbs/02_method.ipynb #a55a9e52
 attr_methods = {} # name -> method
@@ -67,24 +67,28 @@ def as_lengths(
     if len(bad := lengths[(lengths<1) | (lengths>n_steps)]): raise ValueError(f"`lengths` must lie between 1 and T={n_steps}, got {bad[0].item()}")
     return lengths
 
-def _by_length(method, x, y, model, layer, lengths, params):
-    "The method's raw maps of `x`, group by group of equal length -> (maps, lengths or None)"
-    home,T = x.device,x.shape[-1] if x.ndim else 0
+def _groups(x, lengths, model):
+    "The door for series -> (batch for `model`, lengths or None, [(length, items) of each group of equal length])"
+    T = x.shape[-1] if x.ndim else 0
     if lengths is not None and x.ndim in (2,3):
         lengths = as_lengths(lengths, len(x) if x.ndim==3 else 1, T)
-        x = x.where(step_mask(lengths, T).to(home).reshape(*x.shape[:-2], 1, T), x.new_zeros(()))
+        x = x.where(step_mask(lengths, T).to(x.device).reshape(*x.shape[:-2], 1, T), x.new_zeros(()))
     xs = as_batch(x, like_model(as_eager(model)))
-    y,ls = as_target(y, len(xs)),None if lengths is None else lengths.tolist()
+    ls = [T]*len(xs) if lengths is None else lengths.tolist()
+    return xs, lengths, [(n, torch.tensor([i for i,o in enumerate(ls) if o==n])) for n in sorted(set(ls))]
+
+def _by_length(method, x, y, model, layer, lengths, params):
+    "The method's raw maps of `x`, group by group of equal length -> (maps, lengths or None)"
+    xs,lengths,groups = _groups(x, lengths, model)
+    y,attr,T = as_target(y, len(xs)),None,xs.shape[-1]
     with explaining(model, method.freeze) as model:
-        if ls is None or set(ls)=={T}: attr = _run(method, xs, y, model, layer, torch.arange(len(xs)), params)
+        if groups[0][0]==T: attr = _run(method, xs, y, model, layer, torch.arange(len(xs)), params)
         else:
-            attr = None
-            for n in sorted(set(ls)):
-                items = torch.tensor([i for i,o in enumerate(ls) if o==n])
+            for n,items in groups:
                 part = _run(method, xs[items.to(xs.device)][...,:n], y.take(items) if isinstance(y, Target) else y, model, layer, items, params)
                 if attr is None: attr = part.new_zeros(len(xs), part.shape[1], T)
                 attr[items.to(attr.device),:,:n] = part
-        return attr.to(home), lengths
+        return attr.to(x.device), lengths
 
 def _run(method, x, y, model, layer, items, params):
     attr = method.core(x, y, model, layer, items, **params)
@@ -251,3 +255,63 @@ def precomputed(
     attrs = as_plain(attrs)
     if attrs.ndim!=3: raise ValueError(f"`attrs` must be maps (B,1|C,T), got shape {tuple(attrs.shape)}")
     return Method(partial(_precomputed, attrs=attrs), precomputed, [], name)
+
+# %% ../nbs/02_method.ipynb #309e5785
+def _votes(models, x, lengths):
+    "Mean probabilities over models (B,n); outputs of one column have none and give (B,1)"
+    probs = []
+    for model in map(as_eager, models):
+        xs,_,groups = _groups(x, lengths, model)
+        with explaining(model), torch.no_grad(): outs = [run_model(model, xs[items.to(xs.device)][...,:n]) for n,items in groups]
+        for o,(_,items) in zip(outs, groups):
+            if not isinstance(o, Tensor) or o.ndim not in (1,2) or len(o)!=len(items):
+                got = f"shape {tuple(o.shape)}" if isinstance(o, Tensor) else type(o).__name__
+                raise ValueError(f"The class of several models is found from outputs (B,n) or (B,), {type(model).__name__} gave {got}: "
+                                 "pass a function of the output as `y`")
+        order = torch.cat([items for _,items in groups]).argsort()
+        probs.append(torch.cat([as_plain(o).reshape(len(o), -1).double().softmax(1).cpu() for o in outs])[order])
+    if len(n := {o.shape[1] for o in probs})>1: raise ValueError(f"The models have {sorted(n)} outputs: all must name the same classes")
+    return sum(probs)/len(probs)
+
+class OverModels:
+    "The mean and standard deviation of a method's maps over several models; made by `over_models`"
+    def __init__(self, method, models, scale=False):
+        self.method,self.models,self.scale = method,models,scale
+        n = f"over {len(models)} model{'s'*(len(models)>1)}"
+        self.name,self.__name__ = f'{method_name(method)} {n}',f"{getattr(method, '__name__', method_name(method))} {n}"
+
+    def __call__(self,
+        x, # (B,C,T) or (C,T)
+        y=None, # what is explained; None: the class of the largest mean probability
+        layer=None, # None, an int, a dotted name or a function of the model
+        lengths=None, # (B,) true lengths
+        **params # of the method
+    )->tuple: # mean and standard deviation over models, each (B,1|C,T), or (1|C,T) for one series
+        if isinstance(layer.layer if isinstance(layer, LayerRun) else layer, torch.nn.Module):
+            raise ValueError(f"`layer` is a module, which belongs to one model only, and there are {len(self.models)}: "
+                             "pass a name, an int or a function of the model")
+        x,y = as_plain(x),as_target(y)
+        xs = x[None] if x.ndim==2 else x
+        if isinstance(y, Target) and y.c is None and (p := _votes(self.models, xs, lengths)).shape[1]>1: y = Target(p.argmax(1), y.of, y.name)
+        maps = [raw_method(self.method)(xs, y, o, layer, lengths=lengths, **params).to(x.device) for o in self.models]
+        maps = torch.stack([scale_acts(o, how=self.scale) for o in maps])
+        mean,std = maps.mean(0),maps.std(0, correction=0)
+        return (mean[0],std[0]) if x.ndim==2 else (mean,std)
+
+    def __repr__(self): return self.__name__
+
+# %% ../nbs/02_method.ipynb #aacd9e4d
+def over_models(
+    m, # a method, or a plain function of one series
+    models, # modules that take the same series and name the same classes, or an `Ensemble` of them
+    scale=False, # `'max'`: divide each model's map of each series by its largest |value|; `False`: raw
+)->OverModels: # `(x, y=None, layer=None, lengths=None, **params)` -> (mean, standard deviation), each (B,1|C,T)
+    "The mean map of several models, and their disagreement"
+    one = isinstance(models, torch.nn.Module) and not isinstance(models, torch.nn.ModuleList)
+    if one and not isinstance(members := getattr(models, 'models', None), torch.nn.ModuleList):
+        raise TypeError(f"`models` must be a list of models or an `Ensemble`, got one {type(models).__name__}: put it in a list")
+    models = list(members if one else models)
+    if not models: raise ValueError("`models` is empty: name at least one")
+    if scale not in (False,'max'): raise ValueError(f"`scale` must be False (raw) or 'max' (by the largest |value|), got {scale!r}")
+    for o in models: as_eager(o)
+    return OverModels(m if is_method(m) else itemwise(m), models, scale)

@@ -254,6 +254,7 @@ def _pick(model, x):
         if bare: raise ValueError(f"The last block of {name} ends in a bare function ({bare[0].name()}) of the model's own forward, "
                                   "which takes no hook: wrap it in a module, or pass `layer`")
     if not keep:
+        if why := getattr(model, 'no_layer', None): raise ValueError(why) # the model knows better
         keep = [o for o in cands if rows[last][2] not in _nodes(end, o[3])]
         if not keep: raise ValueError(f"No layer of {name} has a time axis that its score depends on: pass `layer`, a name from `model.named_modules()`")
         warnings.warn(f"Not everything in {name} passes through one layer: {keep[-1][1]!r} is explained, the other branch is not", stacklevel=2)
@@ -266,8 +267,7 @@ _found = WeakKeyDictionary()
 
 def _find_run(model, layer, x):
     if layer is not None: return LayerRun(_named_layer(model, layer), -1)
-    made = x is None
-    if made:
+    if made := (x is None):
         conv = next(iter(conv_layers(model).values()), None)
         if conv is None: raise ValueError(f"No `nn.Conv1d` in {type(model).__name__}: pass `x`, or `layer`, a name from `model.named_modules()`")
         x = torch.randn(1, conv.in_channels, 128, generator=torch.Generator().manual_seed(0))
