@@ -21,11 +21,7 @@ nets = dict(inception_time=inception_time, fcn=fcn, resnet1d=resnet1d)
 published = dict(ItalyPowerDemand=('.955-.969','.965'), GunPoint=('1.0','1.0'), ArrowHead=('.82-.87','.846'), BasicMotions=('-','-'),
                  OSULeaf=('.926','.942'), ACSF1=('.91','.92')) # small sets first: one network, ensemble of five
 lowest = dict(ItalyPowerDemand=.955, GunPoint=1., ArrowHead=.82, OSULeaf=.926, ACSF1=.91)
-recipe = dict(bs=16, lr=1e-3, n_steps=900, n_values=9e6, scale='per_sample_per_channel', opt='ranger', loss='label smoothing', schedule='one cycle')
-
-def n_epochs(n_items, n_batches, length):
-    "As many epochs as make `n_steps` optimiser steps, or as pass `n_values` time steps of series if that is less"
-    return max(1, min(round(recipe['n_steps']/n_batches), round(recipe['n_values']/(n_items*length))))
+recipe = dict(bs=16, lr=1e-3, n_steps=900, scale='per_sample_per_channel', opt='ranger', loss='label smoothing', schedule='one cycle')
 
 class Quiet(Callback):
     "No validation while training, and a line of progress ten times"
@@ -42,7 +38,7 @@ def trained(set_name, net, seed):
     set_seed(seed)
     dls = TSDataLoaders.from_dataset(set_name, bs=recipe['bs'], batch_tfms=Standardize(recipe['scale']))
     _,C,T = dls.one_batch()[0].shape
-    epochs,start = n_epochs(len(dls.train_ds), len(dls.train), T),time.perf_counter()
+    epochs,start = max(1, round(recipe['n_steps']/len(dls.train))),time.perf_counter()
     learn = ts_learner(dls, nets[net](C, dls.c), cbs=Quiet())
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, recipe['lr'])
     learn.remove_cbs(Quiet)
@@ -92,8 +88,9 @@ def report(rows):
 `python benchmarks/accuracy.py`, torch {torch.__version__}, {platform.machine()}, {sum(o['seconds'] for o in rows)/60:.0f} minutes of training in all
 
 Accuracy on the TEST file after the last epoch. One recipe: each channel of each series scaled to mean 0 and standard deviation 1,
-batches of {r['bs']}, ranger with one cycle up to a learning rate of {r['lr']:g}, label smoothing; {r['n_steps']} optimiser steps, or as many as
-pass {r['n_values']/1e6:g} million time steps of series if that is less. No augmentation. Nothing was chosen by the test series, which were looked at once.
+batches of {r['bs']}, ranger with one cycle up to a learning rate of {r['lr']:g}, label smoothing, {r['n_steps']} optimiser steps.
+No augmentation. No epoch, seed or setting was chosen by the test series. A first run stopped at 372 steps for ACSF1, where the training loss
+was still far above its lowest (FCN: 1.1, lowest .5, accuracy .77); that cap was lifted, and ACSF1 was trained again like the others.
 
 Published: Ismail Fawaz et al. 2020, after 1500 epochs; one network, and the ensemble of five.
 
