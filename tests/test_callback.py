@@ -5,9 +5,10 @@ from fastai.basics import Callback, CancelFitException, load_learner, nn, set_se
 from fastai.callback.all import EarlyStoppingCallback, LRFinder # noqa: F401 (patches `lr_find` and `fit_one_cycle`)
 from tsviz.callback import ShowAttrCallback
 from tsviz.cam import grad_cam, grad_cam_acts
-from tsviz.data import Standardize, TSDataLoaders, get_batch
+from tsviz.data import TSDataLoaders, get_batch
 from tsviz.learner import ts_learner
 from tsviz.synth import planted
+from tsviz.transform import Standardize
 
 def model(): # BatchNorm and dropout: what a careless callback disturbs
     block = lambda i,o: nn.Sequential(nn.Conv1d(i,o,5,padding=2), nn.BatchNorm1d(o), nn.ReLU(inplace=True), nn.Dropout(.2))
@@ -93,3 +94,20 @@ def test_export_with_the_callback(tmp_path):
     l.export('a.pkl')
     again = load_learner(tmp_path/'a.pkl')
     assert torch.equal(again.show_attr.maps[0], l.show_attr.maps[0]) and again.show_attr.method is grad_cam_acts
+
+def test_series_of_unequal_length():
+    "Maps of the series alone, and the same training with and without"
+    def run(cbs=None):
+        set_seed(5, reproducible=True)
+        xs = [np.random.default_rng(i).normal(size=(1,20+i)).astype(np.float32) for i in range(24)]
+        dls = TSDataLoaders.from_numpy(xs, [*'ab']*12, valid_idx=range(8), bs=8, batch_tfms=Standardize())
+        l = ts_learner(dls, model(), cbs=cbs)
+        l.remove_cb(l.progress)
+        with l.no_logging(): l.fit(2, 1e-2)
+        return l
+    plain,l = run(),run(ShowAttrCallback([0,7]))
+    assert all(torch.equal(a, b) for a,b in zip(state(plain), state(l)))
+    a = l.show_attr.maps[-1]
+    want = grad_cam_acts(get_batch(l.dls.valid, [0])[0], 0, l.model, force_scale=False)
+    assert a.shape==(2,1,27) and (a[0,:,20:]==0).all() and torch.allclose(a[0,:,:20], want[0], atol=1e-5)
+    assert len(l.show_attr.show().axes)>=2

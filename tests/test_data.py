@@ -1,15 +1,18 @@
 "Loading, batching, scaling and showing series, and the sentences said when something is wrong"
-import random, re, subprocess, sys, warnings, zipfile
+import random, warnings
 import numpy as np, pytest, torch
 import matplotlib
 matplotlib.use('agg')
 import matplotlib.pyplot as plt
-from fastai.basics import (CategoryBlock, CrossEntropyLossFlat, DataBlock, DataLoader, DisplayedTransform, ItemGetter, Learner, MultiCategoryBlock,
+from fastai.basics import (CategoryBlock, CrossEntropyLossFlat, DataBlock, DataLoader, DisplayedTransform, ItemGetter, L, Learner, MultiCategoryBlock,
                            TensorCategory, TensorMultiCategory, load_learner, to_cpu, to_device)
 from torch.utils.data import TensorDataset
+from tsviz.archive import find_set, shipped_sets
 from tsviz.data import *
-from tsviz.data import _url_name
+from tsviz.learner import ts_learner
 from tsviz.models import inception_time
+from tsviz.read import read_files, series_lengths
+from tsviz.transform import Normalize, Standardize
 
 sets = shipped_sets()
 gun = [sets['GunPoint']/f'GunPoint_{o}.ts' for o in ('TRAIN','TEST')]
@@ -38,47 +41,6 @@ def ts(path, rows, label='@classLabel true a b', univariate='true'):
     path.write_text('\n'.join(['@problemName p', '@timeStamps false', f'@univariate {univariate}', label, '@data', *rows]) + '\n')
     return path
 
-# readers
-
-def test_arff_univariate(tmp_path):
-    X,y = read_files(arff(tmp_path/'a.arff', ['1,2,3,1', '4,5,6,2']))
-    assert X.dtype == np.float32 and X.tolist() == [[[1,2,3]], [[4,5,6]]] and y.tolist() == ['1','2']
-
-def test_arff_relational_and_quoted_labels(tmp_path):
-    f = tmp_path/'a.arff'
-    f.write_text("@relation r\n@attribute s relational\n@attribute t0 numeric\n@attribute t1 numeric\n@end s\n@attribute c {'a, b',d}\n@data\n"
-                 "'1,2\\n3,4\\n5,6','a, b'\n'7,8\\n9,10\\n11,12',d\n")
-    X,y = read_files(f)
-    assert X.tolist() == [[[1,2],[3,4],[5,6]], [[7,8],[9,10],[11,12]]] and y.tolist() == ['a, b','d']
-
-def test_ts_keeps_the_case_of_labels(tmp_path):
-    X,y = read_files(ts(tmp_path/'a.ts', ['1,2:3,4:Left', '5,6:7,8:Right'], '@classLabel true Left Right', 'false'))
-    assert X.tolist() == [[[1,2],[3,4]], [[5,6],[7,8]]] and y.tolist() == ['Left','Right']
-
-def test_ts_of_a_regression(tmp_path):
-    _,y = read_files(ts(tmp_path/'a.ts', ['1,2:0.5', '3,4:1.5'], '@targetLabel true'))
-    assert y.dtype == np.float32 and y.tolist() == [.5,1.5]
-
-def test_unlabelled_files(tmp_path):
-    "Fault 18: unlabelled files crash"
-    for f in (arff(tmp_path/'a.arff', ['1,2,3','4,5,6']*8, labels=None), ts(tmp_path/'a.ts', ['1,2,3','4,5,6']*8, '@classLabel false')):
-        X,y = read_files(f)
-        assert X.shape == (16,1,3) and y is None
-        dls = TSDataLoaders.from_files(f)
-        assert [o.shape for o in dls.one_batch()] == [(8,1,3)]
-
-def test_readers_agree_with_the_text():
-    line = gun[0].read_text().splitlines()
-    row = line[line.index('@data')+1]
-    X,y = read_files(gun[0])
-    np.testing.assert_allclose(X[0,0], [float(o) for o in row.split(':')[0].split(',')], rtol=1e-6)
-    assert y[0] == row.split(':')[1] and X.shape == (50,1,150)
-
-def test_a_format_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(readers, '.npy', lambda f: (np.load(f), None))
-    np.save(tmp_path/'a.npy', np.ones((3,1,4), dtype=np.float32))
-    assert read_files(tmp_path/'a.npy')[0].shape == (3,1,4)
-
 def says(err, *words):
     "The block raises `err` with one sentence that has all `words`"
     class _Says:
@@ -90,75 +52,19 @@ def says(err, *words):
             return True
     return _Says()
 
-def test_bad_files(tmp_path):
-    good = arff(tmp_path/'good.arff', ['1,2,3,1']*4)
-    (tmp_path/'empty.arff').touch()
-    (tmp_path/'noise.arff').write_bytes(bytes(range(256)))
-    (tmp_path/'noise.ts').write_bytes(bytes(range(256)))
-    (tmp_path/'a.xyz').write_text('1')
-    with says(FileNotFoundError, 'goods.arff', "Did you mean 'good.arff'"): read_files(tmp_path/'goods.arff')
-    with says(FileNotFoundError, 'nowhere'): read_files(tmp_path/'nowhere'/'a.arff')
-    with says(ValueError, 'empty.arff is empty'): read_files(tmp_path/'empty.arff')
-    with says(ValueError, 'a.xyz', "['.arff', '.ts']"): read_files(tmp_path/'a.xyz')
-    for o in ('noise.arff','noise.ts'):
-        with says(ValueError, f'{o} could not be read'): read_files(tmp_path/o)
-    with says(ValueError, 'holds no series'): read_files(arff(tmp_path/'none.arff', []))
-    with says(ValueError, 'could not be read'): read_files(ts(tmp_path/'bad.ts', ['1,x:a']))
-    with says(ValueError, 'no data'): read_files(ts(tmp_path/'bad.ts', []))
-    with says(ValueError, 'different lengths, 2 to 3 steps'): read_files(ts(tmp_path/'uneven.ts', ['1,2:a','1,2,3:b']))
-    with says(ValueError, 'Files must agree', '1 channels of 3 steps', '1 of 2'):
-        read_files([good, arff(tmp_path/'short.arff', ['1,2,1'], steps=2)])
-    with says(ValueError, 'Files must agree', '2 of 3'): read_files([good, ts(tmp_path/'two.ts', ['1,2,3:4,5,6:a'], univariate='false')])
-    with says(ValueError, 'labels, or none'): read_files([good, arff(tmp_path/'nolabel.arff', ['1,2,3'], labels=None)])
-    with says(ValueError, '`fnames` is empty'): read_files([])
-    with says(ValueError, 'is a folder'): read_files(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r'xyz\.arff\.$'): read_files(tmp_path/'xyz.arff')         # nothing close
-    with pytest.raises(FileNotFoundError) as e: read_files(tmp_path/'a.xyy')
-    assert 'a.xyz' not in str(e.value)
-
-def test_labels_that_the_header_lacks(tmp_path):
-    head = '@classLabel true 1 2'
-    for f in (arff(tmp_path/'a.arff', ['1,2,3,1','4,5,6,?']), ts(tmp_path/'a.ts', ['1,2,3:1','4,5,6:?'], head)):
-        with says(ValueError, str(f), 'series 1', "'?'"): read_files(f)
-    with says(ValueError, 'series 2', "'9'", '1, 2'): read_files(ts(tmp_path/'a.ts', ['1,2:1','1,2:2','1,2:9'], head))
-    with says(ValueError, 'series 0', "''"): read_files(ts(tmp_path/'a.ts', ['1,2:','1,2:2'], head))
-    with says(ValueError, 'series 0', "'left'"): read_files(ts(tmp_path/'a.ts', ['1,2:left'], '@classLabel true Left'))
-    f = ts(tmp_path/'a.ts', ['1,2:0.5','3,4:?'], '@targetLabel true')
-    with says(ValueError, '1 labels in', str(f), 'series 1'): read_files(f)
-
-def test_missing_values_name_the_file(tmp_path):
-    good = arff(tmp_path/'good.arff', ['1,2,3,1','4,5,6,2'])
-    for bad in (arff(tmp_path/'bad.arff', ['1,2,3,1','4,5,?,2']), ts(tmp_path/'bad.ts', ['1,2,3:1','4,5,?:2'], '@classLabel true 1 2')):
-        with says(ValueError, str(bad), 'series 1, channel 0, step 2'): TSDataLoaders.from_files([good, bad])
-        X,y = read_files([good, bad], check=False)
-        assert np.isnan(X).sum() == 1 and np.isnan(X[3,0,2]) and y.tolist() == ['1','2']*2
-    with says(ValueError, 'big.arff', 'too large'): read_files(arff(tmp_path/'big.arff', ['1,2,1e300,1']))
-
-@pytest.mark.parametrize('name', ['u.arff','m.arff','u.ts','m.ts'])
-def test_cut_off_files(tmp_path, name):
-    "Wherever a file is cut, it is refused in one short sentence, or gives what it still holds in full"
-    if name=='m.arff':
-        f = tmp_path/name
-        f.write_text("@relation r\n@attribute s relational\n@attribute t0 numeric\n@attribute t1 numeric\n@end s\n@attribute c {aa,bb}\n@data\n"
-                     "'1,2\\n3,4',aa\n'5,6\\n7,8',bb\n")
-    elif name=='u.arff': f = arff(tmp_path/name, ['1,2,3,aa','4,5,6,bb'], labels='aa,bb')
-    else: f = ts(tmp_path/name, ['1,2:3,4:aa','5,6:7,8:bb'] if name[0]=='m' else ['1,2:aa','3,4:bb'], '@classLabel true aa bb', str(name[0]=='u').lower())
-    text,(X,y) = f.read_text(),read_files(f)
-    refused = 0
-    for i in range(1, len(text)-1):
-        f.write_text(text[:i])
-        try: Xi,yi = read_files(f)
-        except ValueError as e:
-            refused += 1
-            assert str(f) in str(e) and '\n' not in str(e) and len(str(e)) < len(str(f))+230 and e.__suppress_context__ | ('holds no' in str(e))
-        else: assert np.array_equal(Xi, X[:len(Xi)]) and yi.tolist() == y[:len(yi)].tolist() and 0 < len(Xi) < 3
-    assert refused > len(text)/2
-
 # from_files
+
+def test_unlabelled_files(tmp_path):
+    "Fault 18: unlabelled files crash"
+    for f in (arff(tmp_path/'a.arff', ['1,2,3','4,5,6']*8, labels=None), ts(tmp_path/'a.ts', ['1,2,3','4,5,6']*8, '@classLabel false')):
+        X,y = read_files(f)
+        assert X.shape == (16,1,3) and y is None
+        dls = TSDataLoaders.from_files(f)
+        assert [o.shape for o in dls.one_batch()] == [(8,1,3)]
 
 def test_from_files_valid_pct():
     "Fault 18: `from_files` ignores `valid_pct`"
-    for pct,n in ((.2,40), (.5,100), (.1,20)): assert len(TSDataLoaders.from_files(gun, valid_pct=pct).valid_ds) == n
+    for pct,n in ((.2,10), (.5,25), (.1,5)): assert len(TSDataLoaders.from_files(gun[0], valid_pct=pct).valid_ds) == n
 
 @pytest.mark.parametrize('f', [gun[0], str(gun[0]), [gun[0]], (str(gun[0]),)])
 def test_from_files_single_path(f):
@@ -192,7 +98,15 @@ def test_loading_leaves_the_random_state():
 
 def test_lbl_dict_lacks_a_label():
     with says(ValueError, "no name for the labels ['2']"): TSDataLoaders.from_files(gun, lbl_dict={'1':'Gun'})
-    with says(ValueError, 'no class labels'): TSDataLoaders.from_numpy(some()[0], lbl_dict={0:'a'})
+    with says(ValueError, 'no class labels', 'leave it out'): TSDataLoaders.from_numpy(some()[0], lbl_dict={0:'a'})
+    with says(ValueError, 'no class labels', 'convert them to int'): TSDataLoaders.from_numpy(some()[0], some()[1]*1., lbl_dict={0:'a'})
+    with says(ValueError, 'must be a dict', 'list'): TSDataLoaders.from_numpy(*some(), lbl_dict=['a','b','c'])
+
+def test_names_are_words_and_may_be_shared():
+    X,y = some()
+    assert TSDataLoaders.from_numpy(X, y, lbl_dict={0:'a', '1':'a', 2:'b'}).vocab == ['a','b']
+    dls = TSDataLoaders.from_numpy(X, y, lbl_dict={0:10, 1:'b', 2:None}, valid_pct=0)
+    assert dls.vocab == ['10','None','b'] and [dls.vocab[c] for _,c in dls.train_ds] == [['10','b','None'][i] for i in y]
 
 # from_numpy
 
@@ -229,11 +143,24 @@ def test_given_splits():
     dls = TSDataLoaders.from_numpy(X, y, splits=(range(10,30), [0,1], [2]))
     assert first(dls[2].dataset) == X[2:3,0,0].tolist()
     assert len(TSDataLoaders.from_numpy(X, y, valid_pct=0).valid_ds) == 0
+    import pandas as pd
+    mask = np.arange(40)<4
+    for o in (slice(4), torch.arange(4), mask.tolist(), torch.tensor(mask), pd.Series(mask), range(4), pd.Index(range(4)), L(range(4))):
+        assert first(TSDataLoaders.from_numpy(X, y, valid_idx=o).valid_ds) == X[:4,0,0].tolist()
+    assert first(TSDataLoaders.from_numpy(X, y, valid_idx=3).valid_ds) == X[3:4,0,0].tolist()
+    for o in ((~mask,mask), [range(4,40),range(4)], L(np.arange(4,40),torch.arange(4))):
+        dls = TSDataLoaders.from_numpy(X, y, splits=o)
+        assert first(dls.valid_ds) == X[:4,0,0].tolist() and first(dls.train_ds) == X[4:,0,0].tolist()
+    assert len(TSDataLoaders.from_numpy(X, y, splits=[range(9)]).loaders) == 1
 
 @pytest.mark.parametrize('kwargs,words', [
     (dict(valid_idx=[40]), ['Index 40', '0 to 39']), (dict(splits=([0,1],[1])), ['Series 1', 'twice']), (dict(valid_pct=1), ['below 1']),
     (dict(valid_idx=[1], splits=([0],[1])), ['not both']), (dict(valid_idx=range(40)), ['No training batch', '0 of 40']),
-    (dict(bs=100, drop_last=True), ['No training batch', '`bs` is 100']), (dict(bs=0), ['`bs` must be at least 1'])])
+    (dict(bs=100, drop_last=True), ['No training batch', '`bs` is 100']), (dict(bs=0), ['`bs` must be', 'at least 1']), (dict(bs='a'), ["'a'"]),
+    (dict(bs=8.), ['8.0']), (dict(valid_pct='a'), ["'a'"]), (dict(valid_idx='abc'), ['`valid_idx`', 'abc']), (dict(valid_idx=[1.,2.]), ['`valid_idx`']),
+    (dict(valid_idx=[True]*5), ['mask of 40']), (dict(valid_idx=[-1]), ['Index -1']), (dict(splits=[]), ['`splits`']), (dict(splits=[0,1]), ['`splits`']),
+    (dict(splits='ab'), ['`splits`']), (dict(splits=dict(train=[1])), ['`splits`']), (dict(splits=lambda o: o), ['`splits`']),
+    (dict(splits=([0],['a'])), ['A split']), (dict(splits=(np.zeros(5,bool),[1])), ['mask of 40'])])
 def test_bad_splits(kwargs, words):
     with says(ValueError, *words): TSDataLoaders.from_numpy(*some(), **kwargs)
 
@@ -255,8 +182,8 @@ def test_bad_arrays():
     nan[3,1,4] = nan[5,0,0] = np.nan
     inf[39,0,2] = np.inf
     load = TSDataLoaders.from_numpy
-    with says(ValueError, '2 NaN or infinite', 'series 3, channel 1, step 4'): load(nan, y)
-    with says(ValueError, '1 NaN or infinite', 'series 39, channel 0, step 2'): load(inf, y)
+    with says(ValueError, '2 missing values', 'series 3, channel 1, step 4', "`fill='linear'`"): load(nan, y)
+    with says(ValueError, 'nfinite', 'series 39, channel 0, step 2'): load(inf, y)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         with says(ValueError, 'too large for float32', 'rescale'): load(X.astype(float)*1e300, y)
@@ -268,15 +195,181 @@ def test_bad_arrays():
     with says(ValueError, '(1, 40, 2, 12)'): load(X[None], y)
     with says(ValueError, '(0, 2, 12)'): load(X[:0])
     with says(ValueError, 'numbers'): load([['a','b']], [1])
-    with says(ValueError, 'one length'): load([[1,2],[1]], [1,2])
     with says(ValueError, 'got 39 for 40 series'): load(X, y[1:])
     with says(ValueError, '`y` must be (N,)', '(40, 1)'): load(X, y[:,None])
     with says(ValueError, '2 labels', 'series 0'): load(X, [None,'a',None]+['b']*37)
     with says(ValueError, '1 labels', 'series 1'): load(X, np.where(np.arange(40)==1, np.nan, 1.))
     with says(TypeError, "'num_worker'", "'num_workers'"): load(X, y, num_worker=1)
 
-def test_nan_in_a_file(tmp_path):
-    with says(ValueError, '1 NaN', 'series 1, channel 0, step 2'): TSDataLoaders.from_files(arff(tmp_path/'a.arff', ['1,2,3,1', '4,5,?,2']))
+def test_missing_values_in_a_file(tmp_path):
+    f = ts(tmp_path/'a.ts', ['1,2,3,4:a', '4,?,?,1:b', '4,5,6,7:b'])
+    with says(ValueError, '2 missing values', 'series 1, channel 0, step 1', 'fill'): TSDataLoaders.from_files(f)
+    for fill,want in (('linear',[4,3,2,1]), ('mean',[4,2.5,2.5,1]), ('zero',[4,0,0,1]), (7,[4,7,7,1])):
+        dls = TSDataLoaders.from_files(f, fill=fill, valid_pct=0)
+        assert dls.train_ds[1][0].tolist() == [want]
+
+def test_missing_values_name_the_file(tmp_path):
+    good = arff(tmp_path/'good.arff', ['1,2,3,1','4,5,6,2'])
+    for bad in (arff(tmp_path/'bad.arff', ['1,2,3,1','4,?,6,2']), ts(tmp_path/'bad.ts', ['1,2,3:1','4,?,6:2'], '@classLabel true 1 2')):
+        with says(ValueError, str(bad), 'series 1, channel 0, step 1'): TSDataLoaders.from_files([good, bad])
+        dls = TSDataLoaders.from_files([good, bad], fill='linear', valid_pct=0)
+        assert [x.tolist() for x,_ in dls.train_ds] == [[[1,2,3]],[[4,5,6]]]*2
+    with says(ValueError, '`fnames` is empty'): TSDataLoaders.from_files([])
+
+def test_missing_values_of_a_set_name_the_file(tmp_path, monkeypatch):
+    train = ts(tmp_path/'Toy_TRAIN.ts', ['1,2,3:a','4,5,6:b'])
+    for name,rows in (('long',['1,2,3,4:a']), ('gap',['1,?,3:a'])):
+        test = ts(tmp_path/f'{name}.ts', rows)
+        monkeypatch.setattr('tsviz.data.find_set', lambda *_, test=test: (train,test))
+        if name=='gap':
+            with says(ValueError, str(test), 'series 0, channel 0, step 1'): TSDataLoaders.from_dataset('Toy')
+        dls = TSDataLoaders.from_dataset('Toy', fill=0)
+        assert [x.tolist() for x,_ in dls.train_ds] == [[[1,2,3]],[[4,5,6]]] and len(dls.valid_ds) == 1
+
+# memory
+
+def test_items_are_views_of_the_one_array():
+    X,y = some()
+    dls = TSDataLoaders.from_numpy(X, y, valid_idx=range(5))
+    assert all(np.shares_memory(o[0], X) for ds in (dls.train_ds,dls.valid_ds) for o in ds.items)
+    assert all(np.shares_memory(x.numpy(), X) for ds in (dls.train_ds,dls.valid_ds) for x,_ in ds)
+    assert all(np.shares_memory(o.numpy(), X) for o, in dls.test_dl(X).dataset)
+    X[7:,:,9:] = np.nan                                                    # unequal lengths: views as well
+    dls = TSDataLoaders.from_numpy(X, y, valid_pct=0)
+    assert all(np.shares_memory(x.numpy(), X) for x,_ in dls.train_ds) and {x.shape[-1] for x,_ in dls.train_ds} == {12,9}
+
+def test_a_batch_is_a_copy():
+    X,y = some()
+    dls = TSDataLoaders.from_numpy(X, y, valid_idx=[0], val_bs=1)
+    for dl in (dls.train, dls.valid):
+        xb,_ = dl.one_batch()
+        assert not np.shares_memory(xb.cpu().numpy(), X)
+
+def test_memory_of_loading_and_of_a_batch():
+    "Loading keeps no second array, and a batch allocates about its own tensor"
+    import tracemalloc
+    X = np.zeros((400,4,2000), dtype=np.float32)                           # 12.8 MB
+    tracemalloc.start()
+    try:
+        dls = TSDataLoaders.from_numpy(X, [0,1]*200, bs=8)
+        kept,peak = tracemalloc.get_traced_memory()
+        assert kept < .1*X.nbytes and peak < .6*X.nbytes                    # a mask of NaN is a quarter, and goes
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        xb,_ = dls.one_batch()
+        assert tracemalloc.get_traced_memory()[1]-before < .5*xb.nbytes      # the tensor itself is torch's
+    finally: tracemalloc.stop()
+
+# unequal lengths
+
+def uneven(n=24, C=2, seed=0):
+    "n series of 5 to 16 steps, and their labels"
+    rng = np.random.default_rng(seed)
+    return [rng.normal(1, 1, size=(C,5+i*7%12)).astype(np.float32) for i in range(n)], [*'abc']*(n//3)
+
+def same(a, b): return torch.equal(torch.Tensor(a), torch.as_tensor(b))
+
+@pytest.mark.parametrize('form', ['list','array','tensors'])
+def test_unequal_lengths_as_list_or_array(form):
+    xs,y = uneven()
+    X = np.full((24,2,20), np.nan)
+    for row,x in zip(X, xs): row[:,:x.shape[1]] = x
+    dls = TSDataLoaders.from_numpy(dict(list=xs, array=X, tensors=[torch.tensor(x) for x in xs])[form], y, valid_pct=0)
+    assert all(same(a, b) for (a,_),b in zip(dls.train_ds, xs)) and len(dls.train_ds) == 24
+
+@pytest.mark.parametrize('bs', [1,4,24])
+def test_batches_are_padded_with_zeros_to_their_longest(bs):
+    xs,y = uneven()
+    dls = TSDataLoaders.from_numpy(xs, y, valid_idx=range(23), bs=1, val_bs=bs)
+    for k,(xb,_) in enumerate(dls.valid):
+        part = xs[:23][k*bs:k*bs+bs]
+        n = [x.shape[1] for x in part]
+        want = np.zeros((len(part),2,max(n)), dtype=np.float32)
+        for row,x in zip(want, part): row[:,:x.shape[1]] = x
+        assert same(xb.cpu(), want) and (xb.lengths is None if len(set(n))==1 else xb.lengths.tolist() == n)
+
+def test_equal_lengths_are_left_alone():
+    "Nothing is padded and nothing is remembered: the very same items reach the collation"
+    X,y = some()
+    dls = TSDataLoaders.from_numpy(X, y)
+    items = [dls.train_ds[i] for i in range(4)]
+    assert PadTS()(items) is items
+    xb,_ = dls.one_batch()
+    assert xb.lengths is None and '_lengths' not in xb.__dict__
+
+def padded(): return TensorTS(torch.randn(4,2,9), lengths=torch.tensor([9,3,5,3]))
+
+@pytest.mark.parametrize('i,want', [(1,3), (-1,3), (slice(1,3),[3,5]), ([2,0],[5,9]), (torch.tensor([3,2]),[3,5]),
+    (np.array([0,0]),[9,9]), (Ellipsis,[9,3,5,3]), (torch.tensor([True,False,True,False]),[9,5]), ((slice(None),0),None),
+    ((slice(2),slice(0,1)),[9,3]), ((slice(None),slice(None),slice(0,3)),None),
+    ((1,0),None), (slice(0,0),[]), (torch.ones(4,2,dtype=torch.bool),None)])
+def test_lengths_follow_an_index(i, want):
+    x = padded()[i]
+    assert (x.lengths is None) if want is None else x.lengths.tolist() == want
+    if want is None: assert not [o for o in x if getattr(o, 'lengths', None) is not None]
+
+def test_lengths_through_operations(tmp_path):
+    x = padded()
+    n = x.lengths.tolist()
+    for o in (x+1, 2*x, x.clone(), x.abs(), x[:,:1], x.mean(1, keepdim=True), x.to('cpu'), to_device(x, 'cpu'), to_cpu((x,1))[0], x.detach(), x.double()):
+        assert o.lengths.tolist() == n
+    for o in (x.mean(-1), x.mean(1), x.mean(), x[...,:8], x.flatten(), torch.cat([x,x]), x.unsqueeze(0), torch.stack([x,x]), x@torch.randn(9,4)):
+        assert o.lengths is None
+    assert [int(o.lengths) for o in x] == n and [o.shape for o in x] == [(2,9)]*4
+    import copy, pickle
+    torch.save(x, tmp_path/'x.pt')
+    for o in (pickle.loads(pickle.dumps(x)), copy.copy(x), copy.deepcopy(x), torch.load(tmp_path/'x.pt', weights_only=False)): assert o.lengths.tolist() == n
+    from fastai.basics import cast
+    y = cast(x, TensorTS)
+    y.lengths = [9,9,9,9]                                                   # fastai's casts share what they carry: a change of one is not one of the other
+    assert x.lengths.tolist() == n
+    y.lengths = None
+    assert y.lengths is None and x.lengths.tolist() == n
+
+def test_padding_comes_off_again():
+    xs,y = uneven()
+    dls = TSDataLoaders.from_numpy(xs, y, valid_idx=range(12), batch_tfms=Standardize(), bs=4)
+    b = dls.valid.one_batch()
+    assert b[0].shape[-1] > b[0].lengths.min()
+    for (x,_),want in zip(dls.valid.decode_batch(b), xs): np.testing.assert_allclose(x.numpy(), want, atol=1e-5)
+
+def test_get_batch_of_unequal_series():
+    xs,y = uneven()
+    dls = TSDataLoaders.from_numpy(xs, y, valid_idx=range(12))
+    for data in (dls.valid, dls.valid_ds):
+        b,_ = get_batch(data, [4,1])
+        assert b.lengths.tolist() == [xs[4].shape[1], xs[1].shape[1]] and same(b.cpu()[1,:,:xs[1].shape[1]], xs[1])
+        assert get_batch(data, [2])[0].lengths is None and get_batch(data, [2])[0].shape[-1] == xs[2].shape[1]
+
+@pytest.mark.parametrize('num_workers', [0,2])
+def test_worker_processes(num_workers):
+    "The same batches from worker processes, transforms, padding and lengths included"
+    xs,y = uneven()
+    dls = TSDataLoaders.from_numpy(xs, y, valid_idx=range(12), batch_tfms=Standardize(), item_tfms=Counting(), num_workers=num_workers, bs=4)
+    assert dls.train.fake_l.num_workers == dls.valid.fake_l.num_workers == num_workers
+    got = [(x.cpu(),y) for x,y in dls.valid]
+    assert [x.lengths.tolist() for x,_ in got] == [[o.shape[1] for o in xs[i:i+4]] for i in (0,4,8)]
+    assert [dls.vocab[i] for _,y in got for i in y] == y[:12] and type(got[0][0]) is TensorTS
+    ref = (xs[5]-xs[5].mean(1, keepdims=True))/xs[5].std(1, keepdims=True)
+    np.testing.assert_allclose(got[1][0][1,:,:xs[5].shape[1]].numpy(), ref, atol=1e-4)
+    assert len([*dls.train]) == 3
+
+def test_unequal_series_in_any_data_block():
+    xs,y = uneven()
+    dls = DataBlock((TSBlock,CategoryBlock), getters=[ItemGetter(0),ItemGetter(1)]).dataloaders([*zip(xs,y)], bs=4)
+    assert dls.one_batch()[0].lengths.shape == (4,)
+
+def test_unequal_pictures_draw_no_padding():
+    xs,y = uneven()
+    dls = TSDataLoaders.from_numpy(xs, y, valid_idx=range(12), batch_tfms=Normalize(), bs=4)
+    dls.valid.show_batch(max_n=4)
+    for ax,x in zip(axes_of(4), xs): np.testing.assert_allclose([l.get_ydata() for l in ax.lines], x, atol=1e-5)
+    learn = ts_learner(dls, small_net(dls, 3))
+    learn.remove_cb(learn.progress)
+    learn.show_results(shuffle=False, max_n=4)
+    for ax,x in zip(axes_of(4), xs): np.testing.assert_allclose([l.get_ydata() for l in ax.lines], x, atol=1e-5)
+
+# test_dl
 
 def test_test_dl_takes_arrays_tensors_and_items():
     X,y = some()
@@ -284,8 +377,69 @@ def test_test_dl_takes_arrays_tensors_and_items():
     for o in (X[:3], torch.tensor(X[:3]), list(X[:3])):
         b = dls.test_dl(o).one_batch()
         assert len(b) == 1 and torch.equal(torch.Tensor(b[0]), torch.tensor(X[:3]))
-    xb,yb = dls.test_dl([(X[i],str(y[i])) for i in range(3)], with_labels=True).one_batch()
-    assert yb.tolist() == y[:3].tolist()
+    for dl in (dls.test_dl([(X[i],str(y[i])) for i in range(3)], with_labels=True), dls.test_dl(X[:3], y=y[:3]), dls.test_dl(X[:3], y=torch.tensor(y[:3]))):
+        assert dl.one_batch()[1].tolist() == y[:3].tolist()
+
+def test_test_dl_takes_files_frames_of_numbers_and_unequal_series():
+    import pandas as pd
+    (train,test),(X,y) = gun,read_files(gun[1])
+    dls = TSDataLoaders.from_files(train, batch_tfms=Standardize(), lbl_dict=dict(zip('12', ['Gun','Point'])))
+    ref = (X-X.mean(-1, keepdims=True))/X.std(-1, keepdims=True)
+    for dl in (dls.test_dl(test), dls.test_dl(str(test)), dls.test_dl([test]), dls.test_dl(pd.DataFrame(X[:,0]))):
+        assert len(dl.dataset) == 150 and len(dl.one_batch()) == 1
+        np.testing.assert_allclose(torch.cat([b[0] for b in dl]).cpu().numpy(), ref, atol=2e-3)
+    dl = dls.test_dl([test, test], with_labels=True, lbl_dict={1:'Gun', 2:'Point'})
+    assert [dls.vocab[i] for _,i in dl.dataset] == [{'1':'Gun', '2':'Point'}[o] for o in y]*2
+    dl = dls.test_dl([X[0,:,:50], X[1,0], np.r_[X[2,0,:99], [np.nan]*3]])
+    assert dl.one_batch()[0].lengths.tolist() == [50,150,99]
+    with says(ValueError, "do not know: ['1', '2']", "['Gun', 'Point']"): dls.test_dl(test, with_labels=True)
+    with says(ValueError, 'got 2 for 3 series'): dls.test_dl(X[:3], y=[1,2])
+    gap = X[:3].copy()
+    gap[1,0,7] = np.nan
+    with says(ValueError, '1 missing values', '`test_items`', 'series 1, channel 0, step 7', 'fill'): dls.test_dl(gap)
+    assert dls.test_dl(gap, fill=0).dataset[1][0][0,7] == 0
+
+def test_test_dl_of_tables(tmp_path):
+    "Where the label stands is said as it is in `from_files`"
+    rows = ['1,2,3,a','4,5,6,b']*8
+    (f := tmp_path/'last.csv').write_text('\n'.join(rows))
+    (g := tmp_path/'none.csv').write_text('\n'.join(o[:-2] for o in rows))
+    dls = TSDataLoaders.from_files(f, label=-1)
+    want = [[[1,2,3]],[[4,5,6]]]*8
+    assert [x.tolist() for x, in dls.test_dl(f, label=-1).dataset] == [x.tolist() for x, in dls.test_dl(g, label=None).dataset] == want
+    assert [dls.vocab[c] for _,c in dls.test_dl(f, label=-1, with_labels=True).dataset] == ['a','b']*8
+    with says(ValueError, 'without labels'): dls.test_dl(g, label=None, with_labels=True)
+
+def test_test_dl_refuses_what_cannot_be_meant(tmp_path):
+    X,y = some()
+    dls,bare,reg = TSDataLoaders.from_numpy(X, y),TSDataLoaders.from_numpy(X),TSDataLoaders.from_numpy(X, y*.5)
+    with says(ValueError, 'have 1 channels', 'loaders 2', 'in a list'): dls.test_dl(X[0])
+    with says(ValueError, 'have 3 channels', 'loaders 2'): dls.test_dl(np.ones((4,3,12)))
+    with says(TypeError, "'bss'"): dls.test_dl(X, bss=4)
+    with says(TypeError, "'num_workers'"): dls.test_dl(X, num_worker=1)
+    with says(ValueError, 'without labels', '`y`'): dls.test_dl(X, with_labels=True)
+    with says(ValueError, 'without labels', '`y`'): bare.test_dl(X, y=y)
+    with says(ValueError, "['0.5']", "['0', '1', '2']"): dls.test_dl(X[:2], y=[.5,.5])
+    with says(ValueError, 'numbers to predict', "'a'"): reg.test_dl(X[:1], y=['a'])
+    for o in ([1,2], [1.,2.], ['1','2.']): assert reg.test_dl(X[:2], y=o).one_batch()[1].tolist() == [1,2]
+    assert dls.test_dl(X, bs=4, num_workers=0).one_batch()[0].shape[0] == 4 and bare.test_dl(X[:3]).one_batch()[0].shape == (3,2,12)
+
+def test_test_dl_gets_the_transforms_of_validation():
+    X,y = some()
+    dls = TSDataLoaders.from_numpy(X, y, batch_tfms=Counting(), shuffle=True)
+    assert same(dls.test_dl(X[:9], bs=9).one_batch()[0].cpu(), X[:9])
+
+def test_learner_with_test_dl():
+    xs,y = uneven()
+    dls = TSDataLoaders.from_numpy(xs, y, valid_idx=range(12), bs=4)
+    learn = ts_learner(dls, small_net(dls, 3))
+    learn.remove_cb(learn.progress)
+    dl = dls.test_dl(xs[:5])
+    preds,targs = learn.get_preds(dl=dl)
+    x,labels,attrs = learn.attribute(dl=dl)
+    assert preds.shape == (5,3) and targs is None and labels is None and attrs.shape == (5,1,max(o.shape[1] for o in xs[:5]))
+    assert len(learn.show_cam(dl=dl).axes) >= 5
+    assert learn.get_preds(dl=dls.test_dl(xs[:5], y=y[:5]))[1].tolist() == [0,1,2,0,1]
 
 def test_dataset_block():
     X,y = some()
@@ -304,12 +458,13 @@ def test_export_and_predict(tmp_path):
 
 # from_dataset
 
-@pytest.mark.parametrize('name', ['GunPoint','BasicMotions','ItalyPowerDemand'])
+@pytest.mark.parametrize('name', ['GunPoint','BasicMotions','ItalyPowerDemand','JapaneseVowels'])
 def test_from_dataset_keeps_the_archives_split(name):
     dls = TSDataLoaders.from_dataset(name)
-    for o,ds in zip(('TRAIN','TEST'), (dls.train_ds,dls.valid_ds)):
-        X,y = read_files(sets[name]/f'{name}_{o}.ts')
-        assert np.array_equal(torch.stack([x for x,_ in ds]).numpy(), X) and [dls.vocab[i] for _,i in ds] == y.tolist()
+    for f,ds in zip(find_set(name), (dls.train_ds,dls.valid_ds)):
+        X,y = read_files(f)
+        xs,idxs = zip(*ds)
+        assert [dls.vocab[i] for i in idxs] == y and all(same(x, o[:,:n]) for x,o,n in zip(xs, X, series_lengths(X)))
 
 def test_from_dataset_regression():
     dls = TSDataLoaders.from_dataset('Tecator')
@@ -317,18 +472,7 @@ def test_from_dataset_regression():
 
 def test_from_dataset_names():
     with says(ValueError, "Did you mean 'GunPoint'"): TSDataLoaders.from_dataset('gunpoint')
-    with says(ValueError, 'Unknown set', 'GunPoint'): TSDataLoaders.from_dataset('qqqqqq')
-    with says(ValueError, 'does not ship', 'unzip_data(URLs_TS.UNI_BEEF)', 'from_files'): TSDataLoaders.from_dataset('Beef')
-    with says(ValueError, 'JapaneseVowels', 'cannot be loaded yet', 'PLAID'): TSDataLoaders.from_dataset('JapaneseVowels')
-    with says(ValueError, 'cannot be loaded yet'): TSDataLoaders.from_dataset('CharacterTrajectories')
-    assert not {'PLAID','JapaneseVowels'} & {*shipped_sets()}
-
-def test_unknown_set_lists_what_is_shipped_once():
-    with pytest.raises(ValueError) as e: TSDataLoaders.from_dataset('zzzzzz')
-    names = re.findall(r"'(\w+)'", str(e.value))[1:]
-    assert names == list(sets) and len({*names}) == len(names)
-    with pytest.raises(ValueError) as e: TSDataLoaders.from_dataset('PLAIDS')
-    assert "'PLAID'" not in str(e.value)
+    with says(ValueError, 'Unknown set', 'qqqqqq'): TSDataLoaders.from_dataset('qqqqqq')
 
 @pytest.mark.parametrize('kwargs', [dict(valid_pct=.1), dict(valid_idx=[1]), dict(splits=([0],[1])), dict(seed=3)])
 def test_from_dataset_has_its_own_split(kwargs):
@@ -412,77 +556,6 @@ def test_get_n_channels():
     dls = TSDataLoaders.from_numpy(*some(C=5))
     assert get_n_channels(dls) == get_n_channels(dls.valid) == get_n_channels(dls.train) == 5
 
-# scaling
-
-subtypes = dict(per_sample_per_channel=(2,), per_sample=(1,2), all_samples_per_channel=(0,2), all_samples=(0,1,2))
-
-@pytest.mark.parametrize('C', [1,3])
-@pytest.mark.parametrize('cls', [Standardize, Normalize])
-@pytest.mark.parametrize('scale_subtype', subtypes)
-def test_scaling(cls, scale_subtype, C):
-    "Fault 19: reduced over channels at batch time, NaN for univariate series"
-    X,y = some(C=C)
-    X = X*3 + 5
-    train,valid = X[:30],X[30:]
-    dls = TSDataLoaders.from_numpy(X, y, splits=(range(30), range(30,40)), batch_tfms=cls(scale_subtype), bs=8)
-    dim,every = subtypes[scale_subtype],scale_subtype.startswith('all')
-    src = train if every else valid
-    if cls is Standardize: ref = (valid-src.mean(dim, keepdims=True)) / src.std(dim, keepdims=True)
-    else:
-        lo,hi = src.min(dim, keepdims=True),src.max(dim, keepdims=True)
-        ref = (valid-lo)/(hi-lo)*2 - 1
-    got = torch.cat([xb for xb,_ in dls.valid]).cpu()
-    np.testing.assert_allclose(got.numpy(), ref, rtol=1e-4, atol=1e-4)
-
-@pytest.mark.parametrize('cls', [Standardize, Normalize])
-@pytest.mark.parametrize('scale_subtype', subtypes)
-def test_decode_gives_the_series_back(cls, scale_subtype):
-    X,y = some()
-    dls = TSDataLoaders.from_numpy(X, y, batch_tfms=cls(scale_subtype), valid_idx=range(8), bs=8)
-    np.testing.assert_allclose(dls.valid.decode(dls.valid.one_batch())[0].numpy(), X[:8], atol=1e-5)
-    back = dls.train.decode(to_device(to_cpu(dls.train.one_batch())))[0].numpy()          # shuffled, and there and back between devices
-    dist = np.abs(back[:,None] - X[None]).max((2,3))
-    assert dist.min(1).max() < 1e-5 and len({*dist.argmin(1)}) == 8
-    shown = dls.valid.decode_batch(dls.valid.one_batch())
-    np.testing.assert_allclose(torch.stack([x for x,_ in shown]).numpy(), X[:8], atol=1e-5)
-
-def test_two_scalings_are_undone_in_turn():
-    X,y = some()
-    dls = TSDataLoaders.from_numpy(X, y, batch_tfms=[Standardize(), Normalize('per_sample')], valid_idx=range(8))
-    np.testing.assert_allclose(dls.valid.decode(dls.valid.one_batch())[0].numpy(), X[:8], atol=1e-5)
-
-@pytest.mark.parametrize('value', [0., .1, -3.7e5, 1e-9])
-@pytest.mark.parametrize('scale_subtype', subtypes)
-def test_constant_series(scale_subtype, value):
-    X = np.full((20,2,50), value, dtype=np.float32)
-    for tfm,ref in ((Standardize(scale_subtype),0.), (Normalize(scale_subtype),-1.)):
-        dls = TSDataLoaders.from_numpy(X, batch_tfms=tfm)
-        xb, = b = dls.valid.one_batch()
-        assert torch.allclose(torch.Tensor(xb.cpu()), torch.tensor(ref), atol=max(1e-6, abs(value)*1e-5))
-        np.testing.assert_allclose(dls.valid.decode(b)[0].numpy(), X[:len(xb)], rtol=1e-6)
-
-def test_small_and_one_step_series():
-    x = TensorTS(torch.randn(4,2,30)*1e-8)
-    assert torch.allclose(torch.Tensor(Standardize()(x)).std(-1, correction=0), torch.ones(4,2), atol=1e-4)
-    assert Standardize()(TensorTS(torch.randn(4,2,1))).eq(0).all()
-
-def test_scale_range():
-    x = Normalize(scale_range=(0,10))(TensorTS(torch.randn(4,2,30)))
-    assert torch.allclose(torch.Tensor(x).amin(-1), torch.zeros(4,2), atol=1e-5) and torch.allclose(torch.Tensor(x).amax(-1), torch.full((4,2),10.), atol=1e-4)
-
-def test_scaling_learns_from_items_as_they_arrive():
-    "Transforms before it count: the statistics are of what it will be given"
-    X,y = some()
-    dls = TSDataLoaders.from_numpy(X, y, splits=(range(30), range(30,40)), batch_tfms=[Counting(), Standardize('all_samples')])
-    assert float(dls.after_batch.fs[-1].shift) == pytest.approx(X[:30].mean()+1, abs=1e-4)
-
-def test_bad_scaling():
-    with says(ValueError, "'per_channel'", 'per_sample_per_channel'): Standardize('per_channel')
-    with says(ValueError, 'low below high'): Normalize(scale_range=(1,1))
-    with says(ValueError, 'has not seen the training data'): Standardize('all_samples')(TensorTS(torch.ones(1,1,5)))
-    x = Standardize()(TensorTS(torch.randn(4,1,5)))
-    with says(ValueError, 'batch of 2', 'scales of 4'): Standardize().decode(x[:2])
-
 # pictures
 
 def test_tensor_shows_itself():
@@ -493,6 +566,7 @@ def test_tensor_shows_itself():
     assert drawn == x[[0,2]].tolist()
     for chs,n in ((1,1), (slice(1,None),2), (None,3)): assert len(x.show(chs=chs).lines) == n
     with says(ValueError, '(1, 3, 4)'): x[None].show()
+    with says(ValueError, '`max_n`'): TSDataLoaders.from_numpy(*some()).show_batch(max_n=0)
 
 def axes_of(n): return [ax for ax in plt.gcf().axes if ax.axison][:n]
 
@@ -531,103 +605,103 @@ def test_show_results_of_a_regression():
     learn.show_results(shuffle=False, max_n=2)
     assert [ax.get_title() for ax in axes_of(9)] == [f'{float(o.mean()):.4g} / 0.25' for o in X[:2]]
 
-# the archive
+# data frames
 
-def test_url_names():
-    for name,url in dict(GunPoint='UNI_GUN_POINT', ECG200='UNI_ECG200', ECGFiveDays='UNI_ECG_FIVE_DAYS', DodgerLoopDay='UNI_DODGER_LOOP_DAY',
-                         Worms='UNI_WORMS', WormsTwoClass='UNI_WORMS_TWO_CLASS', FordA='UNI_FORD_A', PhonemeSpectra='PHONEME_SPECTRA',
-                         NATOPS='NATOPS', BasicMotions='BASIC_MOTIONS').items():
-        assert _url_name(name) == url and getattr(URLs_TS, url).endswith(f'/{name}.zip')
-    assert URLs_TS.PEMS_SF.endswith('/PEMS-SF.zip')
+def long(xs, y, names=('ax','ay'), seed=0):
+    "A shuffled frame with one row a step"
+    import pandas as pd
+    df = pd.concat([pd.DataFrame({'who':f's{i}', 't':np.arange(x.shape[1])*.5, **dict(zip(names, x)), 'label':c}) for i,(x,c) in enumerate(zip(xs, y))])
+    return df if seed is None else df.sample(frac=1, random_state=seed).reset_index(drop=True)
 
-def test_urls_are_completed_and_distinct():
-    from sktime.datasets.tsc_dataset_names import univariate, multivariate
-    names = [o for o in dir(URLs_TS) if o.isupper()]
-    assert len(set(names)) == len(names) == len({getattr(URLs_TS, o) for o in names}) == len({*univariate, *multivariate})
-    assert sum(o.startswith('UNI_') for o in names) == len(univariate)
-    with says(AttributeError, 'UNI_GUNPOINT', "'UNI_GUN_POINT'"): _ = URLs_TS.UNI_GUNPOINT
-    assert not hasattr(URLs_TS, '_ipython_display_')
+def test_long_frames():
+    xs,y = uneven()
+    df = long(xs, y)
+    dls = TSDataLoaders.from_df(df, id='who', time='t', valid_pct=0, batch_tfms=Standardize())
+    order = [int(o[1:]) for o in df.who.drop_duplicates()]
+    assert len(order) == len(dls.train_ds) == 24 and dls.vocab == ['a','b','c']
+    for (x,c),i in zip(dls.train_ds, order): assert same(x, xs[i]) and dls.vocab[c] == y[i]
+    one = TSDataLoaders.from_df(df, id='who', time='t', channels='ay', valid_pct=0)
+    assert same(one.train_ds[0][0], xs[order[0]][1:])
+    two = TSDataLoaders.from_df(df, id='who', time='t', channels=['ay','ax'], valid_pct=0)
+    assert same(two.train_ds[0][0], xs[order[0]][::-1].copy())
+    kept = TSDataLoaders.from_df(long(xs, y, seed=None).drop(columns='t'), id='who', valid_pct=0)        # without times: in the frame's order
+    assert all(same(x, o) for (x,_),o in zip(kept.train_ds, xs))
 
-def make_zip(path, members):
-    with zipfile.ZipFile(path, 'w') as z:
-        for nm,txt in members.items(): z.writestr(nm, txt)
-    return path.as_uri()
+def test_long_frames_of_dates_and_other_labels():
+    import pandas as pd
+    xs,y = uneven()
+    df = long(xs, y)
+    day = df.assign(t=pd.Timestamp('2024-03-01')+pd.to_timedelta(df.t, unit='h'), level=[float(o[1:]) for o in df.who])
+    for o in (day, day.assign(t=day.t.dt.tz_localize('UTC'))):
+        dls = TSDataLoaders.from_df(o, label=None, id='who', time='t', channels=['ax','ay'], valid_pct=0)
+        assert same(dls.train_ds[0][0], xs[int(df.who[0][1:])]) and len(dls.train_ds[0]) == 1
+    dls = TSDataLoaders.from_df(day, label='level', id='who', time='t', channels=['ax','ay'], valid_pct=0)
+    assert [float(c) for _,c in dls.train_ds] == [float(o[1:]) for o in df.who.drop_duplicates()]
 
-def left(d): return sorted(o.name for o in d.iterdir())
+@pytest.mark.parametrize('words', [('train','valid'), ('Training',' TEST'), (False,True), (0,1)])
+def test_split_column(words):
+    xs,y = uneven()
+    df = long(xs, y)
+    df['part'] = [words[int(o[1:])%3==0] for o in df.who]
+    dls = TSDataLoaders.from_df(df, split='part', id='who', time='t')
+    order = [int(o[1:]) for o in df.who.drop_duplicates()]
+    assert all(same(x, xs[i]) for (x,_),i in zip(dls.valid_ds, [i for i in order if i%3==0]))
+    assert all(same(x, xs[i]) for (x,_),i in zip(dls.train_ds, [i for i in order if i%3])) and len(dls.train_ds) == 16
 
-@pytest.mark.parametrize('folder', ['', 'Toy/'])
-def test_unzip_data(tmp_path, folder):
-    d = tmp_path/'data'
-    url = make_zip(tmp_path/'Toy.zip', {f'{folder}Toy_TRAIN.arff':'train', f'{folder}Toy_TEST.arff':'test', '__MACOSX/._Toy_TRAIN.arff':''})
-    path = unzip_data(url, dest=d)
-    assert path == d/'Toy' and (path/'Toy_TRAIN.arff').read_text() == 'train' and left(d) == ['Toy']
-    (tmp_path/'Toy.zip').unlink()
-    assert unzip_data(url, dest=str(d)) == path                       # cached
+def test_wide_frames():
+    import pandas as pd
+    X,y = some()
+    df = pd.DataFrame(X[:,0], columns=[f't{i}' for i in range(12)]).assign(kind=y, fold=['train']*30+['valid']*10)
+    dls = TSDataLoaders.from_df(df, label='kind', split='fold')
+    assert all(same(x, o[:1]) for (x,_),o in zip([*dls.train_ds, *dls.valid_ds], X)) and len(dls.valid_ds) == 10 and dls.vocab == ['0','1','2']
+    names = [f'{c}_{t}' for t in range(12) for c in ('ax','ay')]              # steps of both channels in turns
+    df = pd.DataFrame(X.transpose(0,2,1).reshape(40,24), columns=names)[names[::-1]].assign(label=y, ax_mean=0.)
+    dls = TSDataLoaders.from_df(df, channels=['ax','ay'], valid_pct=0)
+    assert all(same(x, o) for (x,_),o in zip(dls.train_ds, X))
+    df = pd.DataFrame(X.reshape(40,24), columns=pd.MultiIndex.from_product([['ax','ay'],range(12)]))
+    df['label'] = [*'abcd']*10
+    dls = TSDataLoaders.from_df(df, valid_pct=0)
+    assert all(same(x, o) for (x,_),o in zip(dls.train_ds, X)) and dls.vocab == [*'abcd']
+    assert same(TSDataLoaders.from_df(df, channels='ay', valid_pct=0).train_ds[3][0], X[3,1:])
 
-@pytest.mark.parametrize('bad', ['../evil.txt', '/tmp/evil.txt', 'a/../../evil.txt', '..\\evil.txt'])
-def test_members_outside_are_refused(tmp_path, bad):
-    d = tmp_path/'data'
-    with says(ValueError, 'would land outside'): unzip_data(make_zip(tmp_path/'Toy.zip', {'Toy_TRAIN.arff':'x', bad:'evil'}), dest=d)
-    assert left(tmp_path) == ['Toy.zip']
+def test_wide_frames_of_unequal_series():
+    import pandas as pd
+    df = pd.DataFrame([[1.,2,None],[3,None,None],[4,5,6]]).assign(label=1)
+    assert [x.tolist() for x,_ in TSDataLoaders.from_df(df, valid_pct=0).train_ds] == [[[1,2]], [[3]], [[4,5,6]]]
+    df.loc[2,1] = None
+    with says(ValueError, '1 missing values', 'series 2, channel 0, step 1', 'fill'): TSDataLoaders.from_df(df)
+    assert TSDataLoaders.from_df(df, fill='linear', valid_pct=0).train_ds[2][0].tolist() == [[4,5,6]]
+    df = df.astype({0:'Float64', 1:'Float64', 2:'Float64'})                   # pandas' own missing value
+    assert TSDataLoaders.from_df(df, fill='linear', valid_pct=0).train_ds[0][0].tolist() == [[1,2]]
 
-def test_corrupt_zips_leave_nothing(tmp_path):
-    d = tmp_path/'data'
-    url = make_zip(tmp_path/'Toy.zip', {'Toy_TRAIN.arff': 'x'*5000, 'Toy_TEST.arff': 'y'})
-    good = (tmp_path/'Toy.zip').read_bytes()
-    for bad in (b'<html>sign in</html>', good[:len(good)//2], good.replace(b'xxxx', b'zzzz')):
-        (tmp_path/'Toy.zip').write_bytes(bad)
-        with says(ValueError, 'no readable zip', url): unzip_data(url, dest=d/'deep')
-        assert left(tmp_path) == ['Toy.zip']
-    d.mkdir()
-    with says(ValueError, 'no readable zip'): unzip_data(url, dest=d)
-    assert left(tmp_path) == ['Toy.zip','data'] and left(d) == []
-
-def test_no_network_and_no_copy(tmp_path):
-    with says(OSError, 'Beef.zip could not be downloaded', 'network'): unzip_data((tmp_path/'Beef.zip').as_uri(), dest=tmp_path/'data')
-    assert left(tmp_path) == []
-    with says(ValueError, 'name of a zip'): unzip_data('https://example.invalid/', dest=tmp_path)
-
-@pytest.mark.parametrize('name', ['GunPoint','BasicMotions'])
-def test_no_network_but_a_copy(tmp_path, name, capsys):
-    path = unzip_data((tmp_path/f'{name}.zip').as_uri(), dest=tmp_path/'data')
-    assert f'using the copy of {name}' in capsys.readouterr().out
-    assert left(path) == [f'{name}_TEST.arff', f'{name}_TRAIN.arff'] and left(tmp_path/'data') == [name]
-    for o in ('TRAIN','TEST'):
-        (X,y),(X1,y1) = read_files(path/f'{name}_{o}.arff'),read_files(sets[name]/f'{name}_{o}.ts')
-        assert np.array_equal(X, X1) and np.array_equal(y, y1)
-    dls = TSDataLoaders.from_files([path/f'{name}_TRAIN.arff', path/f'{name}_TEST.arff'])
-    assert dls.vocab == sorted(set(y))
-
-def test_an_interrupted_download_leaves_nothing(tmp_path, monkeypatch):
-    import tsviz.data
-    def stop(*args, **kwargs): raise KeyboardInterrupt
-    monkeypatch.setattr(tsviz.data, '_unzip', stop)
-    with pytest.raises(KeyboardInterrupt): unzip_data(make_zip(tmp_path/'Toy.zip', {'Toy_TRAIN.arff':'x'}), dest=tmp_path/'data')
-    assert left(tmp_path) == ['Toy.zip']
-
-def test_failed_downloads_are_one_short_error(tmp_path, capsys):
-    for url in ((tmp_path/'Beef.zip').as_uri(), 'Beef.zip', 'http://localhost:99999/Beef.zip', 'http://a b/Beef.zip'):
-        with pytest.raises(OSError) as e: unzip_data(url, dest=tmp_path/'data')
-        assert url in str(e.value) and '(' in str(e.value) and e.value.__suppress_context__
-    assert capsys.readouterr().out == ''
-
-def test_progress_only_of_what_has_a_known_size(tmp_path, monkeypatch, capsys):
-    import tsviz.data
-    unzip_data(make_zip(tmp_path/'Toy.zip', {'Toy_TRAIN.arff':'x'}), dest=tmp_path/'data')
-    assert capsys.readouterr().out == ''
-    seen = []
-    class Bar:
-        def __init__(self, o): self.total = len(o)
-        def update(self, n): seen.append((n, self.total))
-    monkeypatch.setattr(tsviz.data, 'progress_bar', Bar)
-    url = make_zip(tmp_path/'Big.zip', {'Big_TRAIN.arff':'x'*30000})
-    size = (tmp_path/'Big.zip').stat().st_size
-    unzip_data(url, dest=tmp_path/'data')
-    assert seen[0] == (0,size) and seen[-1] == (size,size) and all(n<=size for n,_ in seen)
-    tsviz.data._show_progress(seen, 3, 8192, -1)
-    assert seen[-1] == (size,size)
-
-def test_imports_stay_light():
-    "Readers and lists of names are imported when they are used"
-    code = "import sys, tsviz.data, tsviz.models; print([o for o in ('torchvision','sktime','scipy.io','scipy.signal','captum') if o in sys.modules])"
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+def test_bad_frames():
+    import pandas as pd
+    xs,y = uneven()
+    df,load = long(xs, y),TSDataLoaders.from_df
+    how = dict(id='who', time='t')
+    with says(ValueError, 'DataFrame', 'ndarray', '`from_numpy`'): load(np.ones((3,4)))
+    with says(ValueError, 'empty'): load(df[:0], **how)
+    with says(ValueError, "no column 'lable'", "'label'", '`label=None`'): load(df, label='lable', **how)
+    with says(ValueError, "no column 'sid' for `id`"): load(df, id='sid')
+    with says(ValueError, "no column 'hour' for `time`"): load(df, id='who', time='hour')
+    with says(ValueError, "no column 'az'"): load(df, channels=['ax','az'], **how)
+    with says(ValueError, '`id`'): load(df, time='t')
+    with says(ValueError, "'label' changes within series s"): load(df.assign(label=[*'ab']*(len(df)//2)+['a']*(len(df)%2)), **how)
+    with says(ValueError, "'part' changes within series s"): load(df.assign(part=[i%2 for i in range(len(df))]), split='part', **how)
+    with says(ValueError, "must be one of", "'maybe'"): load(df.assign(part='maybe'), split='part', **how)
+    with says(ValueError, "'part'", 'empty in row 0'): load(df.assign(part=None), split='part', **how)
+    with says(ValueError, "'who'", 'empty in row 3'): load(df.assign(who=df.who.where(df.index!=3)), **how)
+    with says(ValueError, "'t'", 'empty in row 3'): load(df.assign(t=df.t.where(df.index!=3)), **how)
+    with says(ValueError, 'labels', 'missing'): load(df.assign(label=df.label.where(df.who!='s2')), **how)
+    with says(ValueError, "Column 'note' holds", 'not numbers', '`channels`'): load(df.assign(note='x'), **how)
+    with says(ValueError, "Column 't' holds", 'not times', 'to_datetime'): load(df.assign(t=df.t.astype(str)), **how)
+    with says(ValueError, 'two rows of time 0.0'): load(pd.concat([df, df[df.t==0][:1]]), **how)
+    with says(ValueError, 'no column of values'): load(df[['who','t','label']], **how)
+    gap = df.assign(ax=df.ax.where((df.who!='s1') | (df.t!=1.)))
+    with says(ValueError, '1 missing values', 'channel 0, step 2'): load(gap, **how)
+    want = (xs[1][0,1]+xs[1][0,3])/2
+    i = [int(o[1:]) for o in gap.who.drop_duplicates()].index(1)
+    assert load(gap, fill='linear', valid_pct=0, **how).train_ds[i][0][0,2] == pytest.approx(want, abs=1e-6)
+    with says(ValueError, 'same number of steps', '[2, 0]'): load(pd.DataFrame(dict(a0=[1.],a1=[2.],label='x')), channels=['a','b'])
+    two = pd.DataFrame([[1.,2.,3.]], columns=pd.MultiIndex.from_tuples([('a',0),('a',1),('b',0)]))
+    with says(ValueError, 'same'): load(two, label=None)

@@ -5,10 +5,11 @@ import numpy as np, pytest, torch, torch.nn.functional as F
 from fastai.basics import Callback, DataLoader, DataLoaders, LabelSmoothingCrossEntropyFlat, Learner, Tensor, load_learner, ranger
 from tsviz.cam import cam_acts, grad_cam, grad_cam_acts, hires_cam
 from tsviz.check import model_state
-from tsviz.data import Standardize, TSDataLoaders, get_batch
+from tsviz.data import TSDataLoaders, get_batch
 from tsviz.learner import ts_learner
 from tsviz.models import inception_time
 from tsviz.synth import planted, tiny_cnn
+from tsviz.transform import Standardize
 
 NAMES = {'0':'hump', '1':'dip', '2':'burst'}
 
@@ -211,3 +212,116 @@ def test_half_precision_training_is_explained_in_full(learn):
     want = learn.attribute()[2]
     with torch.autocast('cpu', dtype=torch.bfloat16): got = learn.attribute()[2]
     assert torch.equal(want, got)
+
+# unequal lengths
+
+def uneven(n=30, seed=0):
+    "Series of 12 to 40 steps with a hump that tells their class"
+    rng = np.random.default_rng(seed)
+    xs,y = [],[]
+    for i in range(n):
+        x = rng.normal(0, .3, size=(2,12+i*5%29))
+        x[i%2,3:8] += 3
+        xs.append(x.astype(np.float32)); y.append('ab'[i%2])
+    return xs,y
+
+@pytest.fixture
+def short():
+    xs,y = uneven()
+    dls = TSDataLoaders.from_numpy(xs, y, valid_idx=range(14), bs=4, batch_tfms=Standardize())
+    l = ts_learner(dls, inception_time(2, 2, depth=3, nb_filters=2, bottleneck_size=2))
+    l.remove_cb(l.progress)
+    with l.no_logging(): l.fit(1, 1e-3)
+    return l, [(x-x.mean(1, keepdims=True))/x.std(1, keepdims=True) for x in xs[:14]]
+
+def alone(model, x):
+    with torch.no_grad(): return model.eval()(torch.tensor(x)[None]).softmax(1)[0]
+
+@pytest.mark.parametrize('bs', [1,4,14])
+def test_a_prediction_is_that_of_the_series_alone(short, bs):
+    "Whatever its neighbours in the batch, and the same for `get_preds`, `validate` and `predict`"
+    l,xs = short
+    want = torch.stack([alone(l.model, x) for x in xs])
+    dl = l.dls.valid.new(bs=bs)
+    preds,targs = l.get_preds(dl=dl)
+    assert torch.allclose(preds, want, atol=1e-5) and targs.tolist()==[0,1]*7
+    loss,acc = l.validate(dl=dl)
+    assert np.isclose(acc, (want.argmax(1)==targs).float().mean()) and np.isclose(loss, l.loss_func(want.log(), targs).item(), atol=1e-4)
+    raw = uneven()[0][3]
+    with l.no_bar(): assert torch.allclose(l.predict(raw)[2], want[3], atol=1e-4)
+
+def test_predictions_with_their_input(short):
+    "Inputs of batches that differ in length come as items, none of them with lengths that are another's"
+    l,xs = short
+    x,preds,_ = l.get_preds(with_input=True)
+    assert len(x)==len(preds)==14
+    for o,want in zip(x, xs):
+        assert torch.allclose(o[:,:want.shape[1]].as_subclass(Tensor).cpu(), torch.tensor(want), atol=1e-4) and (o[:,want.shape[1]:]==0).all()
+        if getattr(o, 'lengths', None) is not None: assert int(o.lengths)==want.shape[1]
+    assert getattr(preds, 'lengths', None) is None
+
+def test_training_sees_padded_batches(short):
+    l,_ = short
+    class Seen(Callback):
+        order = 100
+        def before_batch(self): (sizes if self.training else runs).append(tuple(self.x.shape))
+    sizes,runs = [],[]
+    with l.no_logging(): l.fit(1, 1e-3, cbs=Seen())
+    assert {o[0] for o in sizes}=={4} and len(sizes)==4 and {o[0] for o in runs}=={1}
+    assert l.unpad.padded is None
+
+def test_equal_lengths_run_as_they_are(learn):
+    "One forward a batch, of the batch itself"
+    seen = []
+    h = learn.model.register_forward_hook(lambda m,i,o: seen.append(len(i[0])))
+    learn.get_preds()
+    h.remove()
+    assert seen==[8,7]
+
+def test_attribute_of_unequal_series(short):
+    l,xs = short
+    for bs in (1,5,14):
+        x,labels,attrs = l.attribute(hires_cam, dl=l.dls.valid.new(bs=bs))
+        T = max(o.shape[1] for o in xs)
+        assert x.shape==(14,2,T) and attrs.shape==(14,1,T) and labels.tolist()==[0,1]*7 and x.lengths.tolist()==[o.shape[1] for o in xs]
+        for o,a,want in zip(x.as_subclass(Tensor), attrs, xs):
+            n = want.shape[1]
+            ref = hires_cam(torch.tensor(want)[None], None, l.model)[0]
+            assert torch.allclose(o[:,:n], torch.tensor(want), atol=1e-4) and torch.allclose(a[:,:n], ref, atol=1e-4*ref.abs().max().item()+1e-6)
+            assert (o[:,n:]==0).all() and (a[:,n:]==0).all()
+    assert type(attrs) is Tensor
+
+def test_attribute_of_equal_series_has_no_lengths(learn): assert learn.attribute()[0].lengths is None
+
+def test_what_is_explained_is_what_is_predicted(short):
+    "The class in a title is that of `get_preds`"
+    l,xs = short
+    preds = l.get_preds()[0]
+    fig = l.show_cam(range(14), preds=True)
+    for ax,p in zip(fig.axes, preds): assert f'predicted {l.dls.vocab[int(p.argmax())]} ({p.max():.2f})' in ax.get_title()
+
+def test_pictures_of_unequal_series(short):
+    l,xs = short
+    raw = uneven()[0]
+    fig = l.show_cam([0,3])
+    for ax,i in zip(fig.axes, (0,3)):
+        lo,hi = ax.get_ylim()
+        assert lo<=raw[i].min() and hi>=raw[i].max()
+        assert {len(c.get_array()) for c in ax.collections if c.get_array() is not None}=={raw[i].shape[1]}
+    assert len(l.show_class_cams([0,3]).axes or l.show_class_cams([0,3]).subfigs)>0
+
+@pytest.mark.parametrize('name', ['JapaneseVowels','PLAID'])
+def test_archive_sets_of_unequal_lengths(name):
+    "Load, train, predict, explain: a few series of each"
+    from tsviz.archive import find_set
+    from tsviz.read import read_files
+    X,y = read_files(find_set(name)[0])
+    if name=='PLAID': X,y = X[:,:,:600],y                              # a shorter end makes the test fast, not the lengths equal
+    idxs = np.linspace(0, len(X)-1, 24).astype(int)
+    dls = TSDataLoaders.from_numpy(X[idxs], [y[i] for i in idxs], valid_idx=range(0,24,3), bs=8, batch_tfms=Standardize())
+    l = ts_learner(dls, inception_time(X.shape[1], dls.c, depth=3, nb_filters=2, bottleneck_size=2))
+    l.remove_cb(l.progress)
+    with l.no_logging(): l.fit(1, 1e-3)
+    assert np.isfinite(l.recorder.losses).all()
+    x,labels,attrs = l.attribute()
+    assert len(attrs)==8 and x.lengths.min()<x.shape[-1]==x.lengths.max() and len(l.show_cam(max_n=2).axes)>=2

@@ -43,7 +43,7 @@ class ShowAttrCallback(Callback):
         self.trained = False
         if self.epoch%self.every: return
         y = self.labels if isinstance(self.y, str) else self.y
-        attrs = raw_method(self.method)(self.seen, y, self.net, self.layer, **self.params)
+        attrs = raw_method(self.method)(self.seen, y, self.net, self.layer, lengths=self.seen.lengths, **self.params)
         self.maps.append(to_cpu(attrs).float())
         self.epochs.append(self.epoch)
         if ifnone(self.live, IN_NOTEBOOK):
@@ -79,4 +79,4 @@ def show(self:ShowAttrCallback,
     i = self.epochs.index(epoch) if epoch>=0 else epoch
     batch = self.seen if self.labels is None else (self.seen, self.labels)
     func = precomputed(self.maps[i], f'{method_name(self.method)} - epoch {self.epochs[i]}')
-    return show_cam(batch, self.net, func_cam=func, xs=self.shown, **{**self.names, 'multi_fig':True, 'preds':False, **kwargs})
+    return show_cam(batch, self.net, func_cam=func, xs=self.shown, lengths=self.seen.lengths, **{**self.names, 'multi_fig':True, 'preds':False, **kwargs})
