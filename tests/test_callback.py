@@ -110,4 +110,6 @@ def test_series_of_unequal_length():
     a = l.show_attr.maps[-1]
     want = grad_cam_acts(get_batch(l.dls.valid, [0])[0], 0, l.model, force_scale=False)
     assert a.shape==(2,1,27) and (a[0,:,20:]==0).all() and torch.allclose(a[0,:,:20], want[0], atol=1e-5)
-    assert len(l.show_attr.show().axes)>=2
+    fig = l.show_attr.show()
+    steps = [{len(c.get_array()) for c in ax.collections if c.get_array() is not None} for ax in fig.axes[:2]]
+    assert steps==[{20},{27}]                                              # drawn without their padding

@@ -416,6 +416,25 @@ def test_labels_that_the_header_lacks(tmp_path):
             f.write_text(re.sub('(?<=[,:])right$', bad, text, flags=re.M))
             with says(ValueError, str(f), 'series 1', repr(bad), 'Left'): read_files(f)
 
+def test_npy_header_longer_than_what_is_read(tmp_path):
+    "Its blanks are no values; a header that is cut off is no header"
+    head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }"
+    for n,text in ((20_000, head.ljust(20_000)), (500, head)):
+        (f := tmp_path/'a.npy').write_bytes(b'\x93NUMPY\x02\0'+n.to_bytes(4, 'little')+text+np.ones(3, 'f4').tobytes()*(n>500))
+        with says(ValueError, str(f), 'its header'): read_files(f)
+
+def test_labels_of_bytes_that_are_no_utf8(tmp_path):
+    np.savez(f := tmp_path/'a.npz', X=np.ones((2,3)), y=[b'caf\xe9',b'caf\xe8'])
+    assert read_files(f)[1] == [r'caf\xe9', r'caf\xe8']
+    np.savez(f, X=np.ones((2,3)), y=np.array(1))
+    with says(ValueError, str(f), '1 labels for 2 series'): read_files(f)
+
+def test_labels_left_out_where_the_header_names_none(tmp_path):
+    for suffix,head,sep in (('.ts', '@classLabel true\n@data\n', ':'), ('.arff', '@attribute t numeric\n@attribute c string\n@data\n', ',')):
+        for label in ('','?'):
+            (f := tmp_path/f'a{suffix}').write_text(f'{head}1{sep}a\n2{sep}{label}\n')
+            with says(ValueError, str(f), 'series 1 has no label'): read_files(f)
+
 # fuzz
 
 def mutants(rng, data, others):

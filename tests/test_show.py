@@ -4,12 +4,14 @@ from functools import partial
 import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pytest, torch, torch.nn as nn
-from fastai.torch_core import TensorBase
 from hypothesis import given, settings, strategies as st
 from matplotlib.figure import Figure
 from tsviz.cam import cam_acts, grad_cam_acts, hires_cam
 from tsviz.check import model_state
-from tsviz.method import precomputed, smoothed
+from tsviz.method import over_models, precomputed, smoothed
+from tsviz.models import Ensemble
+from tsviz.batch import find_i2o, find_items
+from tsviz.heat import show_class_cams
 from tsviz.plot import SeriesLine
 from tsviz.score import prob
 from tsviz.show import *
@@ -49,14 +51,6 @@ class Counter(nn.Module):
         return self.m(x)
 
 # the batch
-
-def test_forms_of_a_batch():
-    for b,n,labels in [((x,y),24,y), ([x,y],24,y), ((x,),24,None), ([(x[0],y[0]),(x[1],y[1])],2,y[:2]), (((x[0],y[0]),(x[1],y[1])),2,y[:2]),
-                        ((x[0],y[0]),1,y[:1]), ([x[0],1],1,y[1:2]), (x,24,None), (x[0],1,None), (x.numpy(),24,None), ((x.numpy(),y.tolist()),24,y),
-                        ([(x[0],)],1,None), ((x,y[:,None]),24,y), ((TensorBase(x),TensorBase(y)),24,y)]:
-        xs,ys,lengths = find_items(b)
-        assert torch.equal(xs, x[:n]) and lengths is None and (ys is None if labels is None else torch.equal(ys, labels))
-        assert type(xs) is torch.Tensor and type(ys) in (torch.Tensor,type(None))
 
 def test_items_of_unequal_length():
     xs,ys,lengths = find_items([(x[0],y[0]), (x[1,:,:40],y[1]), (x[2,:,:1],y[2])])
@@ -134,6 +128,13 @@ def test_linestyles_and_line_collection_arguments_faults_8_16():
 
 def test_a_layer_with_stride_covers_the_series_fault_9():
     assert arrays(show_cam(batch, tiny_cnn(n_classes=3, stride=2))).shape==(2,64)
+
+def test_layers_by_any_name_fault_10():
+    for layer in (3, -4, '3', model[3], lambda m: m[3]):
+        np.testing.assert_array_equal(arrays(show_cam(batch, model, layer=layer)), arrays(show_cam(batch, model)))
+        np.testing.assert_array_equal(strips(show_class_cams(batch, model, layer=layer)), strips(show_class_cams(batch, model)))
+    assert not np.allclose(arrays(show_cam(batch, model, layer='1')), arrays(show_cam(batch, model)))
+    with pytest.raises(ValueError, match="no layer 'conv'"): show_cam(batch, model, layer='conv')
 
 @pytest.mark.parametrize('func_cam', [cam_acts, grad_cam_acts, hires_cam, lambda *args: args[0]])
 def test_unknown_reduction_fault_11(func_cam):
@@ -301,11 +302,6 @@ def test_one_pass_for_all_series_fault_17(func_cam):
     show_cam((x,y), m, func_cam=func_cam, preds=False)
     assert (m.passes,m.rows)==(3,72)
 
-def test_passes_of_class_cams():
-    m = Counter(tiny_cnn(n_classes=3))
-    show_class_cams((x[:4],y[:4]), m, 'm.3')
-    assert (m.passes,m.rows)==(2,4+3*4)
-
 # what is drawn
 
 def test_series_drawn_may_be_others():
@@ -337,40 +333,8 @@ def test_one_figure_with_one_map_a_series(n, multi, size, scatter):
     if not scatter: assert [len(o.get_array()) for o in drawn]==[size]*n
     else: assert [len(o.get_offsets()) for o in drawn]==[size]*n
 
-# all classes
-
 def subs(fig): return [o for o in fig.subfigs if len(o.axes)>1] # without the colour bar's
 def strips(fig): return np.stack([np.asarray(o.axes[1].collections[0].get_array()) for o in subs(fig)])
-
-def test_class_cams_by_hand():
-    raw = torch.stack([hires_cam(x[:2], c, model)[:,0] for c in range(3)], 1).numpy()
-    top,peak = abs(raw).max((1,2), keepdims=True),raw.max(2, keepdims=True)
-    for kw,want in [(dict(), raw/top), (dict(scale='class'), raw/abs(raw).max(2, keepdims=True)), (dict(scale=None), raw),
-                    (dict(relu=True), raw.clip(0)/raw.max((1,2), keepdims=True)),
-                    (dict(scale='class', relu=True), raw.clip(0)/np.where(peak>0, peak, 1))]:
-        fig = show_class_cams(batch, model, method=hires_cam, i2o=i2o, **kw)
-        np.testing.assert_allclose(strips(fig), want, atol=1e-5)
-        meshes = [o.axes[1].collections[0] for o in subs(fig)]
-        assert len({o.get_clim() for o in meshes})==1 and {o.cmap.name for o in meshes}=={'Spectral_r' if 'relu' in kw else 'RdBu_r'}
-    assert titles(fig)==['[Gun] - HiResCAM','[Point] - HiResCAM']
-    for o,p in zip(subs(fig), sure):
-        assert [l.get_text() for l in o.axes[1].get_yticklabels()]==[f'{n} ({q:.2f})' for n,q in zip(['Gun','Point','Wave'], p)]
-    with pytest.raises(ValueError, match="`scale` must be one of.*got 'items'"): show_class_cams(batch, model, scale='items')
-
-def test_class_cams_of_the_seed_methods_are_raw():
-    raw = torch.stack([grad_cam_acts(x[:1], c, model, force_scale=False)[:,0] for c in range(3)], 1).numpy()
-    np.testing.assert_allclose(strips(show_class_cams(x[:1], model, method=grad_cam_acts, scale=None)), raw, atol=1e-6)
-    own = strips(show_class_cams(x[:1], model, method=lambda x,y,*args: x*(y+1), scale=None))[0]
-    np.testing.assert_allclose(own, x[0]*torch.tensor([1,2,3])[:,None], atol=1e-6)
-
-def test_many_classes():
-    m = tiny_cnn(n_classes=20)
-    out = m(x[:1])[0]
-    last = out.argmin()
-    fig = show_class_cams((x[0],last), m)
-    want = sorted(out.topk(9).indices.tolist()+[last.item()])
-    assert [int(o.get_text().split()[0]) for o in fig.subfigs[0].axes[1].get_yticklabels()]==want
-    assert len(show_class_cams(x[:1], m, max_classes=20).subfigs[0].axes[1].get_yticklabels())==20
 
 # what a user may get wrong, or bring
 
@@ -381,17 +345,13 @@ def untouched(*args, **kwargs): raise AssertionError('the model was asked before
     (dict(target=1), "no parameter 'target'. Did you mean 'y'"), (dict(color='r'), "takes no 'color'.*choose `cmap`"), (dict(linestyles='doted'), "got 'doted'"),
     (dict(func_cam='gradcam'), "must be a function.*got 'gradcam'. Did you mean 'grad_cam'"), (dict(func_cam=None), 'got None. There is cam_acts'),
     (dict(reduction=lambda t: t), 'two arguments'), (dict(i2o=3), '`i2o` must be a function'), (dict(savefig=''), "got ''"), (dict(savefig='fig.doc'), 'must end in a format'),
+    (dict(figsize=5), 'got 5'), (dict(figsize=(1,0)), 'above 0'), (dict(cmap='seismc'), "'seismic'"), (dict(style='bands'), "'band'"),
+    (dict(ax=1, multi_fig=True), '`axs`, one for each'), (dict(axs=[1,2,3]), '`axs` must hold 2 axes'), (dict(fig=1, figsize=(3,3)), 'leave it out where'), (dict(ax=1, axs=[1]), '`axs`, one for each'),
     (dict(savefig='/no/such/fig.png'), 'There is no folder `/no/such`'), (dict(xs=x[:1]), '`xs` must hold'), (dict(xs=x[:2,:,1:]), '`xs` must hold')])
 def test_wrong_arguments_are_refused_before_any_work(kw, msg):
     with pytest.raises((TypeError,ValueError,FileNotFoundError), match=msg): show_cam(batch, untouched, **kw)
 
-@pytest.mark.parametrize('kw,msg', [(dict(func_cam=1), "Did you mean 'method'"), (dict(linestyle='x'), "got 'x'"), (dict(method='cam'), 'must be a function'),
-                                    (dict(savefig=' '), 'file name'), (dict(scale=1), '`scale` must be')])
-def test_wrong_arguments_of_class_cams(kw, msg):
-    with pytest.raises((TypeError,ValueError), match=msg): show_class_cams(batch, untouched, **kw)
-    with pytest.raises(ValueError, match='`max_classes` must be 1 or more'): show_class_cams(batch, model, max_classes=0)
-
-@pytest.mark.parametrize('kw,msg', [(dict(confidence=.5), 'each of the 2 series, got 0.5'), (dict(confidence='ab'), "got 'ab'"), (dict(figsize=5), 'got 5'), (dict(figsize=(1,0)), 'above 0'),
+@pytest.mark.parametrize('kw,msg', [(dict(confidence=.5), 'each of the 2 series, got 0.5'), (dict(confidence='ab'), "got 'ab'"), 
                                     (dict(i2o={0:'a'}), 'no name for class 1'), (dict(i2o=['a']), 'no name for class 1'), (dict(t=['2024']*64), 'pass numbers or datetimes')])
 def test_wrong_values(kw, msg):
     with pytest.raises(ValueError, match=msg): show_cam(batch, model, **kw)
@@ -401,12 +361,6 @@ def test_wrong_values(kw, msg):
 def test_no_batches(b, msg):
     for show in (show_cam, show_class_cams):
         with pytest.raises(ValueError, match=msg): show(b, model)
-
-def test_series_alone_in_a_list():
-    for b in ([x[0],x[1],x[2]], (x[0],x[1]), [x[0].numpy(),x[1].numpy()]):
-        xs,ys,lengths = find_items(b)
-        assert ys is None and torch.equal(xs, x[:len(b)])
-    assert find_items([x[0],x[1,:,:9]])[2].tolist()==[64,9]
 
 def test_own_titles_and_widths_win():
     assert titles(show_cam(batch, model, title='mine'))==['mine']
@@ -481,7 +435,91 @@ def test_explained_is_not_told_twice():
     fig = show_cam((x[:2],wrong), model, i2o=i2o, y=None, multi_fig=True)
     assert titles(fig)==[f'[{i2o(o)}] - CAM - mean\npredicted {t}' for o,t in zip(wrong, told)]
 
-def test_class_cams_share_one_bar():
-    fig = show_class_cams(batch, model, i2o=['a class with a very long name']*3)
-    assert [len(o.axes) for o in fig.subfigs]==[2,2,1] and len(show_class_cams(x[0], model).axes)==3
-    assert all(len(o.get_text().split(' (')[0])==18 for o in fig.subfigs[0].axes[1].get_yticklabels())
+# where it is drawn
+
+def test_axes_of_ones_own():
+    fig = Figure((8,4)); axs = fig.subplots(2, 2)
+    assert show_cam(batch, model, ax=axs[0,0]) is fig and len(lines(fig))==2 and axs[0,0].get_title()=='[0 - 1] - CAM - mean'
+    assert [len(o.collections) for o in axs.flat]==[2,0,0,0]
+    show_cam(batch, model, axs=axs[1], colorbar=False)
+    assert [o.get_title() for o in axs[1]]==['[0] - CAM - mean','[1] - CAM - mean'] and len(fig.axes)==5
+    np.testing.assert_allclose(np.stack([o.collections[0].get_array() for o in axs[1]]), unit(by_hand(x[:2])), atol=1e-5)
+    top,low = Figure((8,4)).subfigures(2)
+    assert show_cam(batch, model, fig=top) is top and show_cam(batch, model, multi_fig=True, fig=low) is low and len(top.axes)==2 and len(low.axes)==3
+    sub, = show_class_cams(x[0], model, fig=low).subfigs
+    assert len(sub.axes)==3
+
+@pytest.mark.parametrize('style', ['line','scatter','band','strip'])
+def test_styles_have_the_same_map(style):
+    fig = show_cam(batch, model, multi_fig=True, style=style, alpha='map' if style!='strip' else .5, fs=10)
+    want = unit(by_hand(x[:2]))
+    for ax,o in zip(fig.axes, want):
+        got = [np.ravel(c.get_array()) for c in ax.collections if c.get_array() is not None and np.size(c.get_array())==64]
+        assert any(np.allclose(g, o, atol=1e-5) for g in got) and ax.get_xlim()[1]<8
+
+def apart(fig):
+    "Titles stay on the page and off each other and the axes; axes, and the names of their ticks, stay off other axes"
+    matplotlib.backends.backend_agg.FigureCanvasAgg(fig).draw()
+    subs = fig.subfigs or [fig]
+    axs = [ax for f in subs for ax in f.axes]
+    titles = [o.get_window_extent().padded(-1) for o in [*(ax.title for ax in axs), *(f._suptitle for f in subs)] if o and o.get_text()]
+    inner,page = [ax.bbox.padded(-1) for ax in axs],fig.bbox.padded(1)
+    for i,a in enumerate(titles):
+        assert page.x0<=a.x0 and a.x1<=page.x1 and page.y0<=a.y0 and a.y1<=page.y1
+        assert not any(a.overlaps(b) for b in [*titles[i+1:],*inner])
+    for i,ax in enumerate(axs):
+        names = [o.get_window_extent().padded(-1) for o in ax.get_yticklabels() if o.get_text()]
+        assert not any(a.overlaps(b) for a in [inner[i],*names] for j,b in enumerate(inner) if j!=i)
+
+@pytest.mark.parametrize('n,multi', [(1,True),(1,False),(5,True),(64,False)])
+def test_titles_and_bars_never_overlap(n, multi):
+    names = ['a class with a really long name, too long for a small picture','Point','x'*80]
+    xs,ys = x[:1].repeat(n, 1, 1),y.repeat(3)[:n]
+    fig = show_cam((xs,ys), model, i2o=names, preds=True, multi_fig=multi, confidence=['a remark that goes on and on']*n, **dict(title='All series of the batch') if multi else {})
+    apart(fig)
+
+@pytest.mark.parametrize('n', [1,3,5])
+def test_titles_and_strips_never_overlap(n):
+    names = ['a class with a really long name, too long for a small picture','Point','x'*80]
+    fig = show_class_cams((x[:n],y[:n]), model, i2o=names)
+    apart(fig)
+
+def test_saved_files_are_small(tmp_path):
+    "Raster in vector files at the resolution asked for"
+    long = x[:1].repeat(1, 1, 400)
+    for kind,most in [('png',150_000),('svg',400_000),('pdf',250_000)]:
+        show_cam((long,y[:1]), model, savefig=tmp_path/f'a.{kind}')
+        assert 1000<(tmp_path/f'a.{kind}').stat().st_size<most, kind
+    for dpi in (50,200):
+        show_cam(batch, model, savefig=tmp_path/f'{dpi}.png', dpi=dpi)
+        assert plt.imread(tmp_path/f'{dpi}.png').shape[:2]==(4*dpi,6*dpi)
+    show_class_cams(batch, model, savefig=tmp_path/'c.png', dpi=20)
+    assert plt.imread(tmp_path/'c.png').shape[1]<300
+
+# several models
+
+nets = [model] + [fit_tiny(tiny_cnn(n_classes=3, seed=i), x, y, n_steps=20) for i in (1,2)]
+
+def test_disagreement_is_drawn():
+    maps = np.stack([hires_cam(x[:2], y[:2], o)[:,0].numpy() for o in nets])
+    mean,std = maps.mean(0),maps.std(0)
+    size = np.ptp(mean, axis=1, keepdims=True)
+    for m in (model, Ensemble(nets)):
+        fig = show_cam(batch, m, func_cam=over_models(hires_cam, nets), i2o=i2o, multi_fig=True)
+        assert titles(fig)==['[Gun] - HiResCAM over 3 models','[Point] - HiResCAM over 3 models']
+        np.testing.assert_allclose(arrays(fig), unit(mean), atol=1e-4)
+        for ax,s,o in zip(fig.axes, std/size, x[:2,0].numpy()):
+            band = next(c for c in ax.collections if c.get_array() is None)
+            v = np.concatenate([p.vertices for p in band.get_paths()])
+            half = np.array([np.ptp(v[np.isclose(v[:,0], t)][:,1])/2 for t in range(64)])
+            np.testing.assert_allclose(half, s*np.ptp(o), atol=1e-4) # the range of colours is 1
+    assert not any(c.get_array() is None for ax in show_cam(batch, model, multi_fig=True).axes[:2] for c in ax.collections)
+    p = torch.stack([o(x[:2]).softmax(1) for o in nets]).mean(0).amax(1)
+    assert [t.splitlines()[1] for t in titles(show_cam(batch, Ensemble(nets), func_cam=over_models(cam_acts, nets), preds=True, multi_fig=True))]==[f'predicted {c} ({q:.2f})' for c,q in zip(y, p)]
+
+def test_an_ensemble_has_no_layer_of_its_own():
+    for show in (show_cam, show_class_cams):
+        with pytest.raises(ValueError, match=r'Ensemble is 3 networks.*over_models\(method, model\)'): show(batch, Ensemble(nets))
+    fig = show_class_cams(batch, Ensemble(nets), method=over_models(hires_cam, nets), scale=None)
+    want = np.stack([np.stack([hires_cam(x[:2], c, o)[:,0].numpy() for o in nets]).mean(0) for c in range(3)], 1)
+    np.testing.assert_allclose(strips(fig), want, atol=1e-5)

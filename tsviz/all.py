@@ -6,10 +6,16 @@ from .score import *
 from .method import *
 from .synth import *
 from .check import *
+from .read import *
+from .archive import *
+from .batch import *
+from .line import *
 from .cam import *
 from .plot import *
 from .show import *
+from .heat import *
 from .data import *
 from .models import *
 from .learner import *
 from .callback import *
+from .transform import *

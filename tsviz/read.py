@@ -93,7 +93,7 @@ def as_labels(
     if y.ndim > 1+numbers: raise ValueError(f"{name} must be (N,) labels, or floats (N,) or (N,k) for regression, got shape {y.shape}")
     ok = (abs(y.astype(float))<=np.finfo('f4').max).reshape(n,-1).all(1) if numbers else np.array([not _is_missing(o) for o in y])
     if not ok.all(): raise ValueError(f"{(~ok).sum()} labels in {name} are missing or infinite, the first that of series {ok.argmin()}: leave those series out")
-    return y.astype(np.float32) if numbers else [o.decode() if isinstance(o, bytes) else str(o) for o in y.tolist()]
+    return y.astype(np.float32) if numbers else [o.decode(errors='backslashreplace') if isinstance(o, bytes) else str(o) for o in y.tolist()]
 
 # %% ../nbs/05_read.ipynb #c70ece8c
 def series_lengths(
@@ -188,7 +188,7 @@ def _cut_label(line, sep):
 
 def _check_label(label, names, i):
     "`label`, refused if the header's `names` lack it; None allows all"
-    if label is None: raise ValueError(f"series {i} has no label")
+    if label is None or not names and label in ('','?'): raise ValueError(f"series {i} has no label")
     if names and label not in names: raise ValueError(f"series {i} has the label {label!r}, not one of the header's {truncstr(', '.join(names), 60)}")
 
 # %% ../nbs/05_read.ipynb #59d51e3d
@@ -216,7 +216,7 @@ def _read_ts(fname):
     with open(fname, encoding='utf-8-sig') as f:
         head = _ts_head(lines := _lines(f))
         stamps,target,labelled = [_says(head, o) for o in ('timestamps','targetlabel','classlabel')]
-        names = {*head['classlabel'][1:]} if labelled else None
+        names = dict.fromkeys(head['classlabel'][1:]) if labelled else None
         for _,line in lines:
             line,label = _cut_label(line, ':') if labelled or target else (line,None)
             if labelled or target: _check_label(label, names, len(rows.y))
@@ -280,7 +280,7 @@ def _arff_form(attrs):
     steps = attrs[:-1] if label else attrs
     if not steps or len(steps)>1 and (relational or any(o[1] not in _number_types for o in steps)):
         raise ValueError("all attributes must be numeric but the last, or the first relational and the only one beside the label")
-    return steps[0][2] if relational else len(steps), relational, label, {*_names(kind)} if kind[0]=='{' else None
+    return steps[0][2] if relational else len(steps), relational, label, dict.fromkeys(_names(kind)) if kind[0]=='{' else None
 
 def _split_arff(line, relational, labelled, i):
     "The text of each channel, and the label"
@@ -354,7 +354,7 @@ def _read_array(f, size, numbers=True):
     if (magic := f.read(8))[:6]!=b'\x93NUMPY': raise ValueError("it does not begin like a .npy file")
     k = 2 if magic[6]==1 else 4
     head = f.read(min(n := int.from_bytes(f.read(k), 'little'), 10_000))
-    if not (m := _npy_head.fullmatch(head)): raise ValueError("its header is not that of a plain array of numbers or words (Python objects are not loaded)")
+    if len(head)<n or not (m := _npy_head.fullmatch(head)): raise ValueError("its header is not that of a plain array of numbers or words (no Python objects)")
     kind,shape = m[2].decode(),tuple(int(o) for o in m[5].split(b',') if o.strip())
     if kind not in ('biuf' if numbers else 'biufSU'): raise ValueError(f"it holds values of type {kind!r}, no real numbers")
     dtype,count,rest = np.dtype((m[1]+m[2]+m[3]).decode()),math.prod(shape),size-8-k-n
@@ -386,7 +386,7 @@ def _read_npz(fname):
         if not pairs[0][0].endswith(('train','test')): pairs = [next((o for o in pairs if o[1] in keys), pairs[0])]
         parts = [(as_series(_read_member(z, a), a), _read_member(z, b, False) if b in keys else None) for a,b in pairs]
     for x,y in parts:
-        if y is not None and len(y)!=len(x): raise ValueError(f"it has {len(y)} labels for {len(x)} series")
+        if y is not None and (y.shape or (1,))[0]!=len(x): raise ValueError(f"it has {y.size} labels for {len(x)} series")
     return _join(*zip(*parts), [a for a,_ in pairs])
 
 # %% ../nbs/05_read.ipynb #05b84696
@@ -404,7 +404,7 @@ def _read_file(fname, label=0):
     try: x,y = read(fname, label) if read is _read_table else read(fname)
     except PermissionError: raise
     except Exception as e:
-        why = str(e).partition('\n')[0] if isinstance(e, (OSError, ValueError, NotImplementedError)) else ''
+        why = str(e).partition('\n')[0] if isinstance(e, (OSError, ValueError, NotImplementedError)) and getattr(e, 'errno', 0)!=22 else ''
         raise ValueError(f"{fname} could not be read as {suffix}: {truncstr(why, 160) or 'it is cut off or of another format'}") from None
     if not x.size: raise ValueError(f"{fname} holds no series")
     return as_series(x, fname), as_labels(y, len(x), fname)
