@@ -153,10 +153,13 @@ def wrong_error(x, y, model, layer=None, lengths=None):
 
 def explains_another_class_by_default(x, y, model, layer=None, lengths=None): return hires_cam(x, 0 if y is None else y, model, layer, lengths=lengths)
 
-busy = threading.local(); shared = []
+shared = []
 def not_for_threads(x, y, model, layer=None, lengths=None):
     shared.append(x)
-    threading.Event().wait(.002)
+    n,here = len(shared),threading.current_thread() is threading.main_thread()
+    for _ in range(0 if here else 1000): # until another thread was here, or none comes any more
+        if len(shared)>n: break
+        threading.Event().wait(.002)
     return hires_cam(shared[-1] if len(shared[-1])==len(x) and x.ndim==3 and x.dtype==shared[-1].dtype and len(x)==2 else x, y, model, layer, lengths=lengths)
 
 def hires_rule(f, x):
