@@ -13,7 +13,7 @@ test: .venv/.made-dev
 	$(BIN)/python -m pytest
 
 bench: .venv/.made-dev
-	$(BIN)/python benchmarks/cam.py
+	for o in cam read plot; do $(BIN)/python benchmarks/$$o.py || exit 1; done
 
 docs: .venv/.made-dev
 	$(BIN)/python docs/build.py
