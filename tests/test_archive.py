@@ -5,21 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 import numpy as np, pytest
 import tsviz.archive
+from common import says
 from tsviz.archive import URLs_TS, _data_path, _url_name, datasets, find_set, shipped_sets, unzip_data
 from tsviz.read import fill_missing, read_files, series_lengths
 
 sets = shipped_sets()
-
-def says(err, *words):
-    "The block raises `err` with one sentence that has all `words`"
-    class _Says:
-        def __enter__(self): return self
-        def __exit__(self, typ, e, tb):
-            assert typ is not None, 'nothing was raised'
-            assert issubclass(typ, err), repr(e)
-            assert all(w in str(e) for w in words) and '\n' not in str(e), str(e)
-            return True
-    return _Says()
 
 def left(d): return sorted(o.name for o in d.iterdir())
 

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 from fastai.basics import (CategoryBlock, CrossEntropyLossFlat, DataBlock, DataLoader, DisplayedTransform, ItemGetter, L, Learner, MultiCategoryBlock,
                            TensorCategory, TensorMultiCategory, load_learner, to_cpu, to_device)
 from torch.utils.data import TensorDataset
+from common import says
 from tsviz.archive import find_set, shipped_sets
 from tsviz.data import *
 from tsviz.learner import ts_learner
@@ -40,17 +41,6 @@ def ts(path, rows, label='@classLabel true a b', univariate='true'):
     "Write a .ts file"
     path.write_text('\n'.join(['@problemName p', '@timeStamps false', f'@univariate {univariate}', label, '@data', *rows]) + '\n')
     return path
-
-def says(err, *words):
-    "The block raises `err` with one sentence that has all `words`"
-    class _Says:
-        def __enter__(self): return self
-        def __exit__(self, typ, e, tb):
-            assert typ is not None, 'nothing was raised'
-            assert issubclass(typ, err), repr(e)
-            assert all(w in str(e) for w in words) and '\n' not in str(e), str(e)
-            return True
-    return _Says()
 
 # from_files
 

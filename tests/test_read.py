@@ -2,22 +2,12 @@
 import io, os, random, re, struct, subprocess, sys, time, tracemalloc, warnings, zipfile
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
+from common import says
 from tsviz.archive import shipped_sets
 from tsviz.read import as_labels, as_series, fill_missing, fills, read_files, readers, series_lengths
 
 sets = shipped_sets()
 nan = np.nan
-
-def says(err, *words):
-    "The block raises `err` with one sentence that has all `words`"
-    class _Says:
-        def __enter__(self): return self
-        def __exit__(self, typ, e, tb):
-            assert typ is not None, 'nothing was raised'
-            assert issubclass(typ, err), repr(e)
-            assert all(w in str(e) for w in words) and '\n' not in str(e), str(e)
-            return True
-    return _Says()
 
 # files, written independently of the package
 

@@ -6,6 +6,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pytest, torch, torch.nn as nn
 from hypothesis import given, settings, strategies as st
 from matplotlib.figure import Figure
+from common import same
 from tsviz.cam import cam_acts, grad_cam_acts, hires_cam
 from tsviz.check import model_state
 from tsviz.method import over_models, precomputed, smoothed
@@ -22,20 +23,7 @@ model = fit_tiny(tiny_cnn(n_classes=3), x, y, n_steps=60)
 i2o = lambda y: ['Gun','Point','Wave'][y.data.item()]
 batch = x[:2],y[:2]
 
-@pytest.fixture(autouse=True)
-def nothing_left_behind(monkeypatch):
-    "No figure is shown or kept (faults 3, 16, 21), and the model is as it was"
-    def shown(*args, **kwargs): raise AssertionError('plt.show() was called')
-    monkeypatch.setattr(plt, 'show', shown)
-    before,rc = model_state(model),dict(matplotlib.rcParams)
-    yield
-    assert plt.get_fignums()==[] and dict(matplotlib.rcParams)==rc
-    same(before, model_state(model))
-
-def same(a, b):
-    assert a.keys()==b.keys()
-    for k in a:
-        for p,q in zip(a[k], b[k], strict=True): assert torch.equal(p, q) if isinstance(p, torch.Tensor) else p==q, k
+pytestmark = pytest.mark.usefixtures('nothing_left_behind')
 
 def lines(fig): return [o for ax in fig.axes for o in ax.collections if isinstance(o, SeriesLine)]
 def arrays(fig): return np.stack([o.get_array() for o in lines(fig)])

@@ -2,6 +2,7 @@
 import numpy as np, pytest, torch
 from fastai.basics import Callback, CrossEntropyLossFlat, DisplayedTransform, LabelSmoothingCrossEntropyFlat, Learner, MSELossFlat, set_seed, to_cpu, to_device
 from fastai.callback import mixup
+from common import says
 from tsviz.data import TensorTS, TSDataLoaders, get_batch
 from tsviz.learner import Unpad, ts_learner
 from tsviz.synth import tiny_cnn
@@ -17,17 +18,6 @@ def uneven(n=24, C=2, seed=0):
     "n series of 5 to 16 steps, and their labels"
     rng = np.random.default_rng(seed)
     return [rng.normal(3, 2, size=(C,5+i*7%12)).astype(np.float32) for i in range(n)], [*'abc']*(n//3)
-
-def says(err, *words):
-    "The block raises `err` with one sentence that has all `words`"
-    class _Says:
-        def __enter__(self): return self
-        def __exit__(self, typ, e, tb):
-            assert typ is not None, 'nothing was raised'
-            assert issubclass(typ, err), repr(e)
-            assert all(w in str(e) for w in words) and '\n' not in str(e), str(e)
-            return True
-    return _Says()
 
 class Counting(DisplayedTransform):
     "Adds 1, to training batches only"

@@ -16,7 +16,7 @@ from fastcore.basics import camel2snake
 from fastcore.xtras import Config, truncstr
 from fastprogress.fastprogress import progress_bar
 from .core import did_you_mean
-from .read import _find_close, read_files, readers
+from .read import find_close, read_files, readers
 
 # %% ../nbs/06_archive.ipynb #95b835b8
 @functools.cache
@@ -225,7 +225,7 @@ def find_set(
     "The two files of a set: at once where sktime ships it, downloaded otherwise"
     if name in shipped_sets(): return tuple(shipped_sets()[name]/f'{name}_{o}.ts' for o in ('TRAIN','TEST'))
     if name not in _facts():
-        raise ValueError(f"Unknown set {name!r}.{_find_close(name, {*_facts(), *shipped_sets()}) or ' `datasets()` lists all names.'}")
+        raise ValueError(f"Unknown set {name!r}.{find_close(name, {*_facts(), *shipped_sets()}) or ' `datasets()` lists all names.'}")
     path = unzip_data(getattr(URLs_TS, _url_name(name)), dest)
     for suffix in ('.ts', *readers):
         fs = [next((o for pat in (f'{name}_{part}', f'[!.]*_{part}') for o in sorted(path.glob(pat+suffix))), None) for part in ('TRAIN','TEST')]

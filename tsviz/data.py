@@ -13,7 +13,7 @@ from fastai.vision.data import get_grid
 from .archive import find_set
 from .core import as_plain, did_you_mean
 from .plot import show_series
-from .read import _find_close, _join, as_labels, as_series, fill_missing, read_files, series_lengths
+from .read import find_close, _join, as_labels, as_series, fill_missing, read_files, series_lengths
 
 # %% ../nbs/50_data.ipynb #833121e9
 class TensorTS(TensorBase):
@@ -147,7 +147,7 @@ _dl_params = {k for f in (FilteredBase.dataloaders, TfmdDL.__init__) for k in in
 def _check_params(kwargs, f):
     "Refuse what the loaders of fastai would pass over in silence; `f` is the function that was called"
     if bad := [k for k in kwargs if k.removeprefix('val_') not in _dl_params]:
-        raise TypeError(f"The loaders have no parameter {bad[0]!r}.{_find_close(bad[0], {*_dl_params, *inspect.signature(f).parameters})}")
+        raise TypeError(f"The loaders have no parameter {bad[0]!r}.{find_close(bad[0], {*_dl_params, *inspect.signature(f).parameters})}")
 
 # %% ../nbs/50_data.ipynb #b17c137e
 @patch(cls_method=True)

@@ -1,0 +1,18 @@
+"What several test files share"
+import torch
+
+def says(err, *words):
+    "The block raises `err` with one sentence that has all `words`"
+    class _Says:
+        def __enter__(self): return self
+        def __exit__(self, typ, e, tb):
+            assert typ is not None, 'nothing was raised'
+            assert issubclass(typ, err), repr(e)
+            assert all(w in str(e) for w in words) and '\n' not in str(e), str(e)
+            return True
+    return _Says()
+
+def same(a, b):
+    assert a.keys()==b.keys()
+    for k in a:
+        for p,q in zip(a[k], b[k], strict=True): assert torch.equal(p, q) if isinstance(p, torch.Tensor) else p==q, k
