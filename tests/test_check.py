@@ -5,7 +5,7 @@ import numpy as np, pytest, torch
 import tsviz.cam as cam
 from tsviz.cam import grad_cam, grad_cam_acts, hires_cam
 from tsviz.check import check_method, contracts
-from tsviz.core import as_batch, as_plain
+from tsviz.core import as_batch, as_plain, find_bs
 from tsviz.method import attr_method, attr_methods, is_method, itemwise, over_layers, smoothed
 from tsviz.score import TargetScore, find_layer
 
@@ -166,7 +166,13 @@ def hires_rule(f, x):
     a,g = f.acts_grads(x)
     return (a*g).sum(1, keepdim=True)
 
-faults = {'independent':[pools_over_the_batch, scales_by_the_batch, depends_on_call_order], 'shapes':[returns_l_steps, drops_the_rank, returns_a_graph],
+def knows_its_pass(x, y, model, layer=None, lengths=None, bs=None): return hires_cam(x, y, model, layer, lengths=lengths)*(1 if bs is None else 1+1e-4*find_bs(torch.ones(1,1,1), bs))
+def takes_any_bs(x, y, model, layer=None, lengths=None, bs=None): return hires_cam(x, y, model, layer, lengths=lengths)
+def ignores_bs(x, y, model, layer=None, lengths=None, bs=None):
+    find_bs(torch.ones(1,1,1), bs)
+    return smoothed(hires_cam, 3, std=0., bs=18)(x, y, model, layer, lengths=lengths)
+
+faults = {'passes':[knows_its_pass, takes_any_bs, ignores_bs], 'independent':[pools_over_the_batch, scales_by_the_batch, depends_on_call_order], 'shapes':[returns_l_steps, drops_the_rank, returns_a_graph],
           'state':[leaves_eval_mode, leaves_frozen, leaves_a_hook, rule_leaves_a_hook, fills_grad, changes_batchnorm_statistics, draws_random_numbers, draws_numpy_numbers, leaves_grad_off, works_in_place_on_x, hides_errors],
           'modes':[works_under_grad_only], 'graph':[builds_a_graph_before_the_layer], 'inplace':[overwritten_by_an_inplace_relu], 'lengths':[lets_padded_steps_in, scores_padded_steps], 'threads':[not_for_threads],
           'subclass':[returns_a_subclass], 'double':[float32_only], 'targets':[explains_another_class_by_default], 'errors':[accepts_nan, wrong_error]}

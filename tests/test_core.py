@@ -4,8 +4,8 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
-from tsviz.core import (as_batch, baselines, did_you_mean, draw_noise, find_baseline, find_reduction, keep_random, as_plain, reduce_acts, reductions, scale_acts,
-                        step_mask, upsample)
+from tsviz.core import (Contrast, as_batch, as_plain, baselines, did_you_mean, draw_noise, find_baseline, find_bs, find_reduction, in_passes, keep_random,
+                        out_of_memory, pass_steps, prob, reduce_acts, reductions, scale_acts, step_mask, upsample)
 
 class Sub(Tensor): pass
 few = settings(max_examples=40, deadline=None)
@@ -105,7 +105,7 @@ def test_upsample_properties(a, size, mode):
     assert torch.allclose(upsample(c, size, mode), torch.tensor(3.))
 
 @few
-@given(maps, st.sampled_from(sorted(baselines)), st.integers(0,3))
+@given(maps, st.sampled_from(sorted(set(baselines)-{'opposite'})), st.integers(0,3))
 def test_baselines_are_an_items_own(a, name, seed):
     "Random ones repeat with their seed, and an item's does not depend on its neighbours; the caller's random numbers stay"
     state = torch.get_rng_state()
@@ -132,3 +132,48 @@ def test_keep_random():
         with keep_random(): torch.rand(3); np.random.rand(3); random.random(); raise KeyError
     after = state()
     assert torch.equal(before[0], after[0]) and before[1:]==after[1:]
+
+@few
+@given(st.integers(0,30), st.integers(1,9), st.integers(1,9))
+def test_passes(n, bs, fits):
+    "Every row once, in order, in passes of at most `bs`; one that does not fit is halved until it does"
+    seen = []
+    def fn(rows):
+        seen.append(len(rows))
+        if len(rows)>fits: raise torch.OutOfMemoryError('full')
+        return rows.clone()
+    res = list(in_passes(fn, n, bs))
+    assert torch.cat([r for r,_ in res]).tolist()==list(range(n)) if n else not res
+    assert all(r.tolist()==o.tolist() for r,o in res) and max(seen, default=0)<=bs
+    assert bs>fits or len(seen)==-(-n//bs) # nothing is halved without need
+
+def test_passes_that_fail():
+    "A single row that does not fit is the caller's to know, and every other error passes at once"
+    def full(rows): raise MemoryError(len(rows))
+    def broken(rows): raise RuntimeError('shapes differ')
+    with pytest.raises(MemoryError, match='^1$'): list(in_passes(full, 5, 4))
+    with pytest.raises(RuntimeError, match='shapes differ'): list(in_passes(broken, 5, 4))
+    assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    assert not out_of_memory(ValueError("can't allocate memory")) and not out_of_memory(RuntimeError('x'))
+    with pytest.raises(RuntimeError) as e: torch.empty(2**60)
+    assert out_of_memory(e.value) # what torch really says
+
+def test_find_bs():
+    x = torch.zeros(3,2,100)
+    assert find_bs(x)==pass_steps['cpu']//100 and find_bs(x, 7)==7 and find_bs(x, np.int64(7))==7 and find_bs(torch.zeros(1,1,10**7))==1
+    for o in (0, -1, 2.5, True, 'all'):
+        with pytest.raises(ValueError, match=f'an int from 1, or None, got {o!r}'): find_bs(x, o)
+
+def test_contrast_target():
+    out = torch.tensor([[1.,5,2],[3.,0,1]])
+    assert Contrast(1).resolve(out)(out).tolist()==[5-2, 0-3] and Contrast([1,2], [0,0]).resolve(out)(out).tolist()==[4,-2]
+    held = Contrast().resolve(out)
+    assert held(-out).tolist()==[-3,-2] and held.take(torch.tensor([1,1,0]))(out[[1,1,0]]).tolist()==[2,2,3]
+    p = out.softmax(1)
+    assert torch.allclose(Contrast(0, 1, prob(0).of, 'prob').resolve(out)(out), p[:,0]-p[:,1])
+    for bad,says in ((Contrast(2,2),'got 2 twice'), (Contrast([0,1],[1,1]),'got 1 twice')):
+        with pytest.raises(ValueError, match=says): bad.resolve(out)
+    with pytest.raises(ValueError, match='class 3 is out of range'): Contrast(3, 0).resolve(out)(out)
+    with pytest.raises(ValueError, match='class 7 is out of range'): Contrast(0, 7).resolve(out)(out)
+    with pytest.raises(ValueError, match='two or more outputs'): Contrast().resolve(out[:,:1])
+    with pytest.raises(ValueError, match='must be None, an int'): Contrast(0, 1.5)

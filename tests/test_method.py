@@ -5,9 +5,9 @@ import numpy as np, pytest, torch, torch.nn as nn
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 from tsviz.cam import cam_acts, class_cam, grad_cam, grad_cam_acts, hires_cam
-from tsviz.check import model_state
-from tsviz.core import draw_noise, reduce_acts, scale_acts, upsample
-from tsviz.method import Method, OverModels, attr_method, attr_methods, is_method, itemwise, method_name, over_layers, over_models, precomputed, raw_method, smoothed
+from tsviz.check import check_method, model_state
+from tsviz.core import Contrast, draw_noise, reduce_acts, scale_acts, upsample
+from tsviz.method import Method, OverModels, _rule_core, attr_method, attr_methods, contrast, is_method, itemwise, method_name, over_layers, over_models, precomputed, raw_method, smoothed
 from tsviz.score import TargetScore, prob
 from tsviz.synth import planted, tiny_cnn
 
@@ -18,9 +18,9 @@ def close(a, b, tol=1e-6): torch.testing.assert_close(a, b, rtol=0, atol=tol*max
 class Sub(Tensor): pass
 
 @attr_method(name='Greedy')
-def greedy(f, x, rule='sum', seed=3, n_samples=2, std=.5, bs=7, reduction='mean', layers=None, m=1., items=0):
+def greedy(f, x, rule='sum', seed=3, n_samples=2, std=.5, bs=7, reduction='mean', layers=None, m=1., rows=0):
     "Its parameters have the names that the combinators use inside"
-    assert rule in ('sum','max') and bs==7 and items==0
+    assert rule in ('sum','max') and bs==7 and rows==0
     return x.sum(1, keepdim=True)*n_samples*std*seed*m if rule=='sum' else f.acts(x).amax(1, keepdim=True)
 
 attr_methods.pop('greedy') # other tests go through the registry
@@ -37,8 +37,8 @@ def gap_only(x, y, model, layer, reduction, force_scale, scale_range):
 # ---- a method
 
 def test_signature():
-    assert list(inspect.signature(grad_cam).parameters)==['x','y','model','layer','relu','lengths','call']
-    assert list(inspect.signature(grad_cam_acts).parameters)==['x','y','model','layer','reduction','force_scale','scale_range','lengths','call']
+    assert list(inspect.signature(grad_cam).parameters)==['x','y','model','layer','relu','lengths','call','items']
+    assert list(inspect.signature(grad_cam_acts).parameters)==['x','y','model','layer','reduction','force_scale','scale_range','lengths','call','items']
     for m in (grad_cam, grad_cam_acts, smoothed(grad_cam_acts), over_layers(hires_cam, [0]), itemwise(gap_only)):
         ps = inspect.signature(m).parameters
         assert ps['layer'].default is None and ps['lengths'].kind==ps['lengths'].KEYWORD_ONLY
@@ -453,3 +453,77 @@ def test_over_models_names_and_pickles():
     (lambda: itemwise(over_models(grad_cam, members)), TypeError, 'Grad-CAM over 4 models takes')])
 def test_over_models_refuses(f, err, says):
     with pytest.raises(err, match=says): f()
+
+# ---- contrast, second results, and batches that do not fit
+
+@pytest.mark.parametrize('m', [contrast(hires_cam), contrast(over_layers(hires_cam, [0,2])), contrast(smoothed(hires_cam, 2))], ids=method_name)
+def test_contrast_keeps_the_contracts(m): check_method(m)
+
+def test_contrast_by_hand():
+    "HiResCAM is linear in the score, so the contrast is a difference of maps"
+    other = torch.tensor([1,2,0,1,2])
+    c = torch.tensor([0,0,1,2,1])
+    close(contrast(hires_cam, other)(x, c, model), hires_cam(x, c, model)-hires_cam(x, other, model))
+    out = model(x).detach()
+    up = out.topk(2).indices[:,1]
+    close(contrast(hires_cam)(x, None, model), hires_cam(x, None, model)-hires_cam(x, up, model))
+    ns = torch.tensor([40,9,17,9,40])
+    close(contrast(hires_cam, other)(x, c, model, lengths=ns), hires_cam(x, c, model, lengths=ns)-hires_cam(x, other, model, lengths=ns))
+    p = lambda k: prob(torch.as_tensor(k))
+    close(contrast(hires_cam, other)(x, p(c), model), hires_cam(x, p(c), model)-hires_cam(x, p(other), model), 2e-6)
+    with pytest.raises(ValueError, match='`other` has 2 classes for 5 items'): contrast(hires_cam, [1,1])(x, 0, model)
+    with pytest.raises(ValueError, match='got 0 twice'): contrast(hires_cam, 0)(x, 0, model)
+    for y in (lambda o: o[:,0], Contrast(0,1)):
+        with pytest.raises(ValueError, match='`contrast` needs a class'): contrast(hires_cam, 1)(x, y, model)
+    assert contrast(grad_cam).name=='contrast Grad-CAM' and contrast(grad_cam).__name__=='contrast grad_cam'
+    pickle.loads(pickle.dumps(contrast(grad_cam, 1)))(x, 0, model)
+
+def _two(f, x, both=True):
+    "A map, and a number an item"
+    a,g = f.acts_grads(x)
+    return ((a*g).sum(1, keepdim=True), f(x)) if both else (a*g).sum(1, keepdim=True)
+
+def test_second_results():
+    m = Method(partial(_rule_core, _two), _two, [inspect.Parameter('both', inspect.Parameter.POSITIONAL_OR_KEYWORD, default=True)])
+    a,s = m(x, 0, model)
+    close(a, hires_cam(x, 0, model)); close(s, model(x)[:,0].detach())
+    a,s = m(x[1], 0, model); assert a.shape==(1,40) and s.shape==()
+    ns = torch.tensor([40,9,17,9,40])
+    a,s = m(x, 0, model, lengths=ns)
+    for i,n in enumerate(ns): close(s[i], model(x[i:i+1,:,:n])[0,0].detach())
+    with pytest.raises(ValueError, match='second result'): smoothed(m)(x, 0, model)
+    close(smoothed(partial(m, both=False), 1, std=0.)(x, 0, model), hires_cam(x, 0, model))
+
+class Small(torch.nn.Module):
+    "A memory that holds two rows"
+    def __init__(self): super().__init__(); self.net,self.rows = model,[]
+    def forward(self, x):
+        self.rows.append(len(x))
+        if len(x)>2: raise torch.OutOfMemoryError('full')
+        return self.net(x)
+
+@pytest.mark.parametrize('m', [grad_cam, cam_acts, smoothed(hires_cam, 3), over_layers(hires_cam, ['net.0','net.2'])], ids=method_name)
+def test_a_batch_that_does_not_fit_is_split(m):
+    small = Small()
+    kw = {} if m.__name__.endswith('layers') else {'layer':'net.3'}
+    want = over_layers(hires_cam, [0,2])(x, 0, model) if not kw else m(x, 0, model, 3)
+    close(m(x, 0, small, **kw), want)
+    assert max(small.rows)>2 and {1,2} & set(small.rows)
+
+def test_a_baseline_for_each_item():
+    f,b = TargetScore(model, 0),torch.randn(5,2,40, generator=torch.Generator().manual_seed(0))
+    f.items = torch.tensor([3,3,1])
+    assert torch.equal(f.baseline(b, x[[3,3,1]]), b[[3,3,1]]) and torch.equal(f.baseline(b, x[[3,3,1],:,:9]), b[[3,3,1],:,:9])
+    assert torch.equal(f.baseline(b[0], x[:3]), b[:1].expand(3,2,40)) and torch.equal(f.baseline('mean', x[:3]), x[:3].mean(-1, keepdim=True).expand(3,2,40))
+
+def test_items_say_which_series_these_are():
+    "What is given one an item goes with its item, also where a call sees only some of them"
+    maps,other,some = torch.randn(5,1,40),torch.tensor([1,2,1,2,1]),[4,1]
+    for m in (precomputed(maps), contrast(hires_cam, other)):
+        want = m(x, 0, model)
+        close(m(x[some], 0, model, items=some), want[some])
+        close(m(x[4], 0, model, items=[4]), want[4])
+        ns = torch.tensor([40,9])
+        close(m(x[some], 0, model, items=some, lengths=ns)[1,:,:9], m(x, 0, model, lengths=[40,9,9,9,9])[1,:,:9])
+    for bad in ([1], [1.,2.], [[1,2]]):
+        with pytest.raises(ValueError, match='`items` must be 2 ints, one a series'): hires_cam(x[:2], 0, model, items=bad)

@@ -6,7 +6,7 @@
 __all__ = ['contracts', 'model_state', 'check_method']
 
 # %% ../nbs/04_check.ipynb #be33108b
-import copy, random, threading
+import copy, inspect, random, threading
 import numpy as np, torch, torch.nn as nn
 from torch import Tensor
 from .core import did_you_mean
@@ -127,6 +127,22 @@ def _independent(c):
     order = torch.tensor([3,5,1,1,0])
     _assert_close(c.m(c.x[order], c.y[order]), want[order], "items in another order")
 
+# %% ../nbs/04_check.ipynb #4bb230d6
+def _passes(c):
+    if 'bs' not in getattr(c.method, '__signature__', inspect.signature(c.method)).parameters: return
+    want,seen = c.m(y=c.y),[]
+    handle = c.model.register_forward_hook(lambda m,i,o: seen.append(len(i[0])))
+    try:
+        for bs in (1,5):
+            seen.clear()
+            _assert_close(c.m(y=c.y, bs=bs), want, f"in passes of {bs} rows")
+            assert max(seen, default=0)<=max(bs, len(c.x)), f"runs {max(seen)} rows at once where `bs` is {bs}"
+    finally: handle.remove()
+    for bs in (0,-1,2.5):
+        try: c.m(bs=bs)
+        except ValueError: pass
+        else: raise AssertionError(f"accepts `bs={bs}`")
+
 # %% ../nbs/04_check.ipynb #d99187dc
 def _lengths(c):
     ns = [40,17,17,29,40,8]
@@ -203,7 +219,7 @@ class _spy:
         setattr(self.cls, self.name, f)
     def __exit__(self, *exc): setattr(self.cls, self.name, self.old)
 
-contracts = dict(state=_state, shapes=_shapes, independent=_independent, modes=_modes, graph=_graph, inplace=_inplace, lengths=_lengths,
+contracts = dict(state=_state, shapes=_shapes, independent=_independent, passes=_passes, modes=_modes, graph=_graph, inplace=_inplace, lengths=_lengths,
                  threads=_threads, subclass=_subclass, double=_double, targets=_targets, errors=_errors)
 
 # %% ../nbs/04_check.ipynb #fdb34e37

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['attr_methods', 'Method', 'as_lengths', 'attr_method', 'is_method', 'method_name', 'smoothed', 'over_layers',
-           'itemwise', 'raw_method', 'precomputed', 'OverModels', 'over_models']
+           'contrast', 'itemwise', 'raw_method', 'precomputed', 'OverModels', 'over_models']
 
 # %% ../nbs/02_method.ipynb #9cc75fc4
 import functools, inspect
 from functools import partial
 import torch
 from torch import Tensor
-from .core import as_plain, as_batch, draw_noise, find_reduction, scale_acts, step_mask, upsample
+from fastcore.basics import patch
+from .core import Contrast, Opposite, as_plain, as_batch, draw_noise, find_baseline, find_bs, find_reduction, in_passes, scale_acts, step_mask, upsample
 from .score import LayerRun, TargetScore, Target, as_target, as_eager, explaining, find_layer, like_model, run_model
 
 # %% ../nbs/02_method.ipynb #a55a9e52
@@ -36,19 +37,20 @@ class Method:
         P,pk,ko = inspect.Parameter,inspect.Parameter.POSITIONAL_OR_KEYWORD,inspect.Parameter.KEYWORD_ONLY
         head = [P('x', pk), P('y', pk), P('model', pk), P('layer', pk, default=None)]
         tail = [P('force_scale', pk, default=True), P('scale_range', pk, default=(0,1))] if scaled else []
-        self.__signature__ = inspect.Signature(head + list(params) + tail + [P('lengths', ko, default=None), P('call', ko, default=-1)])
+        door = [P(k, ko, default=v) for k,v in dict(lengths=None, call=-1, items=None).items()]
+        self.__signature__ = inspect.Signature(head + list(params) + tail + door)
 
     def __call__(self, *args, **kwargs):
         try: a = self.__signature__.bind(*args, **kwargs)
         except TypeError as e: raise TypeError(f"{self}{self.__signature__}: {e}") from None
         a.apply_defaults()
         kw = dict(a.arguments)
-        x,y,model,layer,lengths,call = [kw.pop(o) for o in ('x','y','model','layer','lengths','call')]
+        x,y,model,layer,lengths,call,items = [kw.pop(o) for o in ('x','y','model','layer','lengths','call','items')]
         how,rng = (kw.pop('force_scale'),kw.pop('scale_range')) if self.scaled else (False,(0,1))
-        x = as_plain(x)
-        attr,lengths = _by_length(self, x, y, model, layer if call==-1 else LayerRun(layer, call), lengths, kw)
+        attr,more,lengths = _by_length(self, x := as_plain(x), y, model, layer if call==-1 else LayerRun(layer, call), lengths, items, kw)
         attr = scale_acts(attr, rng, how, lengths)
-        return attr[0] if x.ndim==2 else attr
+        if x.ndim==2: attr,more = attr[0],None if more is None else more[0]
+        return attr if more is None else (attr,more)
 
     def __repr__(self): return self.__name__
     def __reduce_ex__(self, protocol): # a registered method is pickled by its name, like a function
@@ -77,31 +79,66 @@ def _groups(x, lengths, model):
     ls = [T]*len(xs) if lengths is None else lengths.tolist()
     return xs, lengths, [(n, torch.tensor([i for i,o in enumerate(ls) if o==n])) for n in sorted(set(ls))]
 
-def _by_length(method, x, y, model, layer, lengths, params):
-    "The method's raw maps of `x`, group by group of equal length -> (maps, lengths or None)"
+def _by_length(method, x, y, model, layer, lengths, items, params):
+    "The method's raw maps of `x`, group by group of equal length -> (maps, a second result or None, lengths or None)"
     xs,lengths,groups = _groups(x, lengths, model)
-    y,attr,T = as_target(y, len(xs)),None,xs.shape[-1]
+    y,attr,T,items = as_target(y, len(xs)),None,xs.shape[-1],_as_items(items, len(xs), params)
     with explaining(model, method.freeze) as model:
-        if groups[0][0]==T: attr = _run(method, xs, y, model, layer, torch.arange(len(xs)), params)
+        if groups[0][0]==T: attr,more = _run(method, xs, y, model, layer, items, params)
         else:
-            for n,items in groups:
-                part = _run(method, xs[items.to(xs.device)][...,:n], y.take(items) if isinstance(y, Target) else y, model, layer, items, params)
-                if attr is None: attr = part.new_zeros(len(xs), part.shape[1], T)
-                attr[items.to(attr.device),:,:n] = part
-        return attr.to(x.device), lengths
+            for n,rows in groups:
+                part,extra = _run(method, xs[rows.to(xs.device)][...,:n], _take(y, rows), model, layer, items[rows], params)
+                if attr is None: attr,more = part.new_zeros(len(xs), part.shape[1], T),None if extra is None else extra.new_zeros(len(xs), *extra.shape[1:])
+                attr[rows.to(attr.device),:,:n] = part
+                if more is not None: more[rows.to(more.device)] = extra
+        return attr.to(x.device), None if more is None else more.to(x.device), lengths
 
-def _run(method, x, y, model, layer, items, params):
-    attr = method.core(x, y, model, layer, items, **params)
+# %% ../nbs/02_method.ipynb #3326974e
+def _as_items(items, n, params):
+    "The number of each series among those that a parameter with one row an item speaks of"
+    if items is not None:
+        items = as_plain(items).cpu()
+        if items.shape!=(n,) or items.is_floating_point(): raise ValueError(f"`items` must be {n} ints, one a series, got {items.dtype} of shape {tuple(items.shape)}")
+        return items.long()
+    b = getattr(params.get('baseline'), 'shape', ())
+    if len(b)==3 and b[0] not in (1,n): raise ValueError(f"`baseline` of shape {tuple(b)} has {b[0]} series for {n} items: pass one for all, or one for each")
+    return torch.arange(n)
+
+def _take(y, items): return y.take(items) if isinstance(y, Target) else y
+
+def _run(method, x, y, model, layer, items, params): # -> (maps, a second result of each item or None); a batch that does not fit in memory is split
+    res = [o if isinstance(o, tuple) else (o,None) for _,o in in_passes(
+        lambda rows: method.core(x[rows.to(x.device)], _take(y, rows), model, layer, items[rows], **params), len(x), len(x))]
+    attr,more = [o[0] if len(res)==1 else None if o[0] is None else torch.cat(o) for o in zip(*res)]
     b,c,t = x.shape
     if attr.ndim!=3 or len(attr)!=b or attr.shape[1] not in (1,c) or attr.shape[2]!=t:
         raise ValueError(f"{method.__name__} gave a map of shape {tuple(attr.shape)} for {b} series of {c} channels and {t} steps: expected ({b},1|{c},{t})")
     if len(bad := attr.isnan().flatten(1).any(1).nonzero()):
         raise ValueError(f"{method.__name__} gave NaN for item {items[bad[0].cpu()].item()}: look at the weights and outputs of {type(model).__name__}")
-    return attr.detach()
+    return attr.detach(), more
 
 # %% ../nbs/02_method.ipynb #9e5b0dfb
 def _rule_core(rule, x, y, model, layer, items, /, **params):
-    return upsample(rule(TargetScore(model, y, layer), x, **params), x.shape[-1])
+    f = TargetScore(model, y, layer)
+    f.items = items # which items of the caller's batch these rows are, for what comes one an item: a baseline
+    res = rule(f, x, **params)
+    attr,*more = res if isinstance(res, tuple) else (res,)
+    return (upsample(attr, x.shape[-1]), *more) if more else upsample(attr, x.shape[-1])
+
+@patch
+def baseline(self:TargetScore,
+    baseline, # as `find_baseline` takes it; a tensor may hold a series for each item, and be longer than `x`
+    x:Tensor, # (B,C,T): the series of a rule, before they are perturbed
+    seed:int=0, # of a random one
+    mask:Tensor=None, # (B|1,C|1,T) bool: the steps replaced; None: all
+)->Tensor: # (B,C,T)
+    "What the steps of a rule's series are replaced by"
+    if not isinstance(baseline, (str,Opposite)) and not callable(baseline):
+        baseline = as_plain(baseline)
+        if baseline.ndim==3 and len(baseline)>1 and (items := getattr(self, 'items', None)) is not None and items.max()<len(baseline): baseline = baseline[items]
+        if baseline.ndim and baseline.shape[-1]>x.shape[-1]: baseline = baseline[..., :x.shape[-1]]
+    y = self.hold(x).y if isinstance(baseline, Opposite) else None
+    return find_baseline(baseline, x, seed, mask, y.c if isinstance(y, Target) else None)
 
 def attr_method(
     rule=None, # `(f, x, **params) -> (B,1|C,L)`
@@ -135,7 +172,7 @@ def _method(m): # -> (Method, params fixed by partials)
         raise TypeError(f"a method made by `@attr_method` is needed, got {method_name(m)}: make a plain function of one series a method with `itemwise`")
     inner,kw = _method(m.func)
     if m.args: raise TypeError(f"partial({inner.__name__}, ...) must fix parameters by name, got {len(m.args)} by position")
-    may = [o for o in inner.__signature__.parameters if o not in ('x','y','model','lengths')]
+    may = [o for o in inner.__signature__.parameters if o not in ('x','y','model','lengths','items')]
     if bad := [o for o in m.keywords if o not in may]: raise TypeError(f"partial({inner.__name__}, ...) may fix {may}, got {bad}")
     return inner,{**kw,**m.keywords}
 
@@ -147,7 +184,9 @@ def _raw(m, x, y, model, layer, items, /, **params):
     known = {o.name:o.default for o in inner.params if o.default is not inspect.Parameter.empty}
     kw = {**known, **{k:v for k,v in {**kw,**params}.items() if k not in ('force_scale','scale_range')}}
     if 'force_scale' in known: kw['force_scale'] = False
-    return _run(inner, x, y, model, layer, items, kw)
+    attr,more = _run(inner, x, y, model, layer, items, kw)
+    if more is not None: raise ValueError(f"{inner.__name__} gives a second result beside its map, which a combinator cannot use: leave the parameter that asks for it out")
+    return attr
 
 def _combined(core, m, name):
     "`core` as a method with the parameters of `m`; those that a `partial` fixed are the new defaults"
@@ -162,13 +201,12 @@ def _combined(core, m, name):
 def _smoothed(m, n_samples, std, seed, bs, x, y, model, layer, items, /, **params):
     b = len(x)
     y = TargetScore(model, y).hold(x).y
-    noise,scale = draw_noise(x, n_samples, seed),std*(x.amax(-1, keepdim=True)-x.amin(-1, keepdim=True))
-    step,total = max(1, bs//b),0.
-    for part in noise.split(step):
-        n = len(part)
-        xs,rows = (x + scale*part).flatten(0,1),torch.arange(b).repeat(n)
-        attr = _raw(m, xs, y.take(rows) if isinstance(y, Target) else y, model, layer, items.repeat(n), **params)
-        total = total + attr.unflatten(0, (n,b)).sum(0)
+    noise,scale,total = draw_noise(x, n_samples, seed),std*(x.amax(-1, keepdim=True)-x.amin(-1, keepdim=True)),0.
+    def copies(rows): # some draws, for all items
+        n = len(rows)
+        attr = _raw(m, (x + scale*noise[rows]).flatten(0,1), _take(y, torch.arange(b).repeat(n)), model, layer, items.repeat(n), **params)
+        return attr.unflatten(0, (n,b)).sum(0)
+    for _,o in in_passes(copies, n_samples, max(1, find_bs(x, bs)//b)): total = total + o
     return total/n_samples
 
 def smoothed(
@@ -176,10 +214,11 @@ def smoothed(
     n_samples:int=25, # noisy copies
     std:float=.1, # of the noise, as a fraction of each channel's range
     seed:int=0,
-    bs:int=64, # copies of items in one pass
+    bs:int=None, # copies of items in one pass; None: what `find_bs` finds
 )->Method:
     "The mean of `m`'s maps over noisy copies of the series [Smilkov 2017]"
     if n_samples<1: raise ValueError(f"`n_samples` must be at least 1, got {n_samples}")
+    find_bs(torch.zeros(1,1,1), bs)
     return _combined(partial(_smoothed, m, n_samples, std, seed, bs), m, 'smoothed {}')
 
 # %% ../nbs/02_method.ipynb #eb778f17
@@ -198,6 +237,23 @@ def over_layers(
     if not len(layers): raise ValueError("`layers` is empty: name at least one layer")
     find_reduction(reduction)
     return _combined(partial(_over_layers, m, list(layers), reduction), m, '{} over layers')
+
+# %% ../nbs/02_method.ipynb #d0a322e9
+def _contrast(m, other, x, y, model, layer, items, /, **params):
+    if not isinstance(y, Target) or isinstance(y, Contrast):
+        raise ValueError("`contrast` needs a class to hold against another: pass `y` as None, an int, (B,) ints, `prob` or `logprob`")
+    if other is not None and other.ndim:
+        if items.max()>=len(other): raise ValueError(f"`other` has {len(other)} classes for {int(items.max())+1} items: pass one class for all, or one for each item")
+        other = other[items]
+    return _raw(m, x, TargetScore(model, Contrast(y.c, other, y.of, y.name)).hold(x).y, model, layer, items, **params)
+
+def contrast(
+    m, # a method
+    other=None, # the class to hold against `y`: an int, (B,) ints, or None, the most probable one beside `y`
+)->Method:
+    "Why this class rather than that one: `m` explains the difference of two classes' scores"
+    other = Contrast(0, other).other
+    return _combined(partial(_contrast, m, other), m, 'contrast {}')
 
 # %% ../nbs/02_method.ipynb #acf58c65
 def _itemwise(x, y, model, layer, items, fn, reduction, force_scale, scale_range):

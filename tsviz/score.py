@@ -105,6 +105,7 @@ def explaining(
             held.mods = list(model.modules()); stack.callback(setattr, held, 'mods', None)
             device = getattr(like_model(model), 'device', torch.device('cpu'))
             for o in (keep_random(device), _as_found(held.mods), torch.autocast(device.type, enabled=False)): enter(o)
+            if device.type=='cuda' and any(isinstance(o, nn.RNNBase) for o in held.mods): enter(torch.backends.cudnn.flags(enabled=False)) # has no backward in eval mode
             if any(o.__dict__.get('_compiled_call_impl') is not None or '_orig_mod' in o._modules for o in held.mods): enter(_Eager())
         if freeze and not held.frozen: enter(_frozen(held))
         enter(torch.enable_grad())
@@ -320,7 +321,7 @@ class TargetScore:
 
     def hold(self, x): # -> self
         "Resolve `y=None` on `x`, before a loop over perturbed copies"
-        if isinstance(self.y, Target) and self.y.c is None: self(x)
+        if isinstance(self.y, Target) and not self.y.held: self(x)
         return self
 
 # %% ../nbs/01_score.ipynb #e679c5bc
@@ -358,8 +359,7 @@ def _grad(self:TargetScore, s, to, watch):
 # %% ../nbs/01_score.ipynb #2e00b94e
 def _shares(a, ins):
     "Does `a` lie in the memory of an input?"
-    p = a.untyped_storage().data_ptr()
-    return any(o.untyped_storage().data_ptr()==p for o in _tensors(ins))
+    return any(o.untyped_storage().data_ptr()==a.untyped_storage().data_ptr() for o in _tensors(ins))
 
 class _Said(NamedTuple):
     "A layer as errors name it; its name is looked up only then"
