@@ -1,6 +1,7 @@
 "Floor 0: the one place that touches a model. ORIGIN's faults 9, 10, 13, 14, 17 and contracts 1-4, 8, 9"
 import copy, gc, random, threading, warnings, weakref
 from contextlib import contextmanager
+from types import SimpleNamespace
 import numpy as np, pytest, torch, torch.nn as nn, torch.nn.functional as F, torch.utils.checkpoint as checkpointing
 from torch import Tensor
 from torch.nn.utils.parametrizations import weight_norm
@@ -781,3 +782,30 @@ def test_wrong_channels_and_the_models_own_errors():
     with pytest.raises(ValueError, match='`x` has 3 channels, Sequential takes 2'): grad_cam(torch.zeros(2,3,40), 0, tiny_cnn(2,3))
     late = Fwd(lambda s,x: s.boom(x), c=conv(8,8), boom=Boom(RuntimeError('boom')))
     with pytest.raises(RuntimeError, match='boom'): TargetScore(late, 0)(x)
+
+# ---- a batch of one
+
+class Forms(nn.Module):
+    "A network whose output comes in several forms, and which notes the rows it saw"
+    def __init__(self, form): super().__init__(); self.net,self.form,self.rows = tiny_cnn(2,3),form,[]
+    def forward(self, x):
+        self.rows.append(len(x))
+        return self.form(self.net(x))
+
+@pytest.mark.parametrize('form,y,rows', [(lambda o: o, 0, [2]), (lambda o: (o,o), lambda o: o[1][:,0], [2]), (lambda o: dict(a=o), lambda o: o['a'][:,0], [2]),
+                                         (lambda o: SimpleNamespace(a=o), lambda o: o.a[:,0], [2,1]), (lambda o: (o,None), lambda o: o[0][:,0], [2,1]),
+                                         (lambda o: (o,o.sum()), lambda o: o[0][:,0], [2,1])])
+def test_a_batch_of_one_is_scored_like_any_other(form, y, rows):
+    "It runs as two equal rows, whose numbers are those of a larger batch; where the output cannot be cut back to one row it runs as it is"
+    model,x = Forms(form).eval(),torch.randn(5,2,40, generator=torch.Generator().manual_seed(0))
+    want = TargetScore(model, y)(x)
+    model.rows.clear()
+    got = TargetScore(model, y)(x[:1])
+    assert model.rows==rows and got.shape==(1,) and (got-want[:1]).abs()<=(0 if rows==[2] else 1e-6)
+
+def test_scores_do_not_depend_on_the_number_of_rows():
+    "Bit for bit, on a real network"
+    from tsviz.models import inception_time
+    model,x = inception_time(1,2).eval(),torch.randn(9,1,150)
+    f = TargetScore(model, 0)
+    for n in (1,2,5): assert torch.equal(f(x[:n]), f(x)[:n])
