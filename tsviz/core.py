@@ -66,7 +66,7 @@ def as_eager(model)->torch.nn.Module: # the module that a `torch.compile`d one w
     "The module itself; a `TypeError` when `model` is not one"
     if not isinstance(model, torch.nn.Module):
         hint = ": pass `learn.model`" if isinstance(getattr(model, 'model', None), torch.nn.Module) else ""
-        raise TypeError(f"`model` must be a `torch.torch.nn.Module`, got {type(model).__name__}{hint}")
+        raise TypeError(f"`model` must be a `torch.nn.Module`, got {type(model).__name__}{hint}")
     return getattr(model, '_orig_mod', model)
 
 def like_model(model)->Tensor|None: # a floating parameter or buffer: it tells device and dtype
