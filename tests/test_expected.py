@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest, torch
 from tsviz.method import attr_methods, raw_method
 from tsviz.synth import planted, tiny_cnn
-import tsviz.cam # noqa: F401 (registers its methods)
+import tsviz.cam, tsviz.gradient, tsviz.perturb # noqa: F401 (register their methods)
 
 store = Path(__file__).parent/'expected_maps.json'
 own = {k:m for k,m in attr_methods.items() if m.__module__.startswith('tsviz.')}

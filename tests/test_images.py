@@ -9,11 +9,11 @@ import matplotlib, matplotlib.ft2font, matplotlib.style
 matplotlib.use('Agg')
 import numpy as np, pytest, torch, torch.nn as nn
 from matplotlib.image import imread
-from tsviz.cam import grad_cam_acts, hires_cam
+from tsviz.cam import grad_cam_acts, hires_cam, layer_cam
 from tsviz.heat import show_class_cams, show_heatmap, show_strips
 from tsviz.method import over_models, precomputed
 from tsviz.plot import new_fig, show_series
-from tsviz.show import show_attrs, show_cam
+from tsviz.show import show_attrs, show_cam, show_methods
 from tsviz.synth import tiny_cnn
 
 folder = Path(__file__).parent/'images'
@@ -64,6 +64,7 @@ pictures = dict(
     heatmap=lambda: show_heatmap(x, signed, labels=['hip','knee','foot'], units='mV', fs=60, title='Channels', figsize=(6,2.6)),
     heatmap_many=lambda: show_heatmap(np.tile(x, (20,1)), np.tile(heat, (20,1)), figsize=(6,5)),
     strips=lambda: show_strips(x[0], heat, ['one','two','three'], title='Strips', figsize=(6,3)),
+    methods=lambda: show_methods(xs[:2], torch.tensor([0,1]), network(), [precomputed(maps), layer_cam, hires_cam], i2o=['rise','fall','rest'], figsize=(8,3.2)),
     long_strip=long_strip, disagreement=disagreement)
 
 drawn_with = dict(matplotlib='.'.join(matplotlib.__version__.split('.')[:2]), freetype=matplotlib.ft2font.__freetype_version__)

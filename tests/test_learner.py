@@ -79,6 +79,22 @@ def test_unlabelled_data_need_a_model():
     x,_,_ = planted(40, n_steps=60, width=16)
     with pytest.raises(ValueError, match='pass a `model`'): ts_learner(TSDataLoaders.from_numpy(x, bs=8))
 
+# learn.show_methods
+
+def test_show_methods(learn):
+    rows,titles = (lambda fig: [ax.get_ylabel() for ax in fig.axes if ax.get_ylabel() not in ('','signed','not signed')]),(lambda fig: [ax.get_title().splitlines()[0] for ax in fig.axes if ax.get_title()])
+    fig = learn.show_methods([grad_cam, hires_cam], max_n=3)
+    x,y = get_batch(learn.dls.valid, [0,7,14])
+    assert rows(fig)==['Grad-CAM','HiResCAM'] and titles(fig)==[f'[{learn.dls.vocab[c]}]' for c in y]
+    for ax,o in zip(fig.axes[3:6], hires_cam(x, None, learn.model)): # of the predicted class, from what the network sees
+        np.testing.assert_allclose(ax.collections[0].get_array()[0], o[0]/o.abs().max(), atol=1e-5)
+    drawn = get_batch(learn.dls.valid.dataset, [7])[0]
+    np.testing.assert_allclose(fig.axes[1].lines[-1].get_ydata(), drawn[0,0], rtol=1e-4, atol=1e-4) # but drawn in its own units
+    many = learn.show_methods({'mine': grad_cam}, list(range(8)), ds_idx=0, y='label')
+    assert len(titles(many))==8 and rows(many)==['mine']
+    with pytest.raises(ValueError, match='`max_n`'): learn.show_methods([grad_cam], max_n=0)
+    with pytest.raises(ValueError, match='class 9'): learn.show_methods([grad_cam], y=9, max_n=1, preds=False)
+
 # learn.attribute
 
 def test_attribute_equals_the_method(learn):

@@ -10,7 +10,11 @@ from .read import *
 from .archive import *
 from .batch import *
 from .line import *
+from .field import *
 from .cam import *
+from .gradient import *
+from .perturb import *
+from .captum import *
 from .plot import *
 from .show import *
 from .heat import *

@@ -173,7 +173,7 @@ def linear_baseline(x, mask=None, seed=0):
     (lo,hi),t = _neighbours(x, mask),torch.arange(x.shape[-1], device=x.device)
     first,last = lo<0,hi==len(t)
     a,b = x.gather(-1, lo.where(~first, hi.clamp(max=len(t)-1))),x.gather(-1, hi.where(~last, lo.clamp(min=0)))
-    line = a + (b-a)*((t-lo)/(hi-lo).clamp(min=1)).to(x)
+    line = a + (b-a)*(t-lo).to(x)/(hi-lo).clamp(min=1)
     return line.where(~(first&last), x.mean(-1, keepdim=True))
 
 def window_mean_baseline(x, mask=None, seed=0):
@@ -349,10 +349,10 @@ pass_steps = dict(cpu=2**15, cuda=2**19)
 
 def find_bs(
     x:Tensor, # (B,C,T): what a row is like
-    bs:int=None, # the rows asked for; None: as many as hold `pass_steps` of the device
+    bs:int=None, # the rows asked for; None: as many as hold `pass_steps` of the device, at least 2
 )->int: # at least 1
     "The rows in one pass"
-    if bs is None: return max(1, pass_steps.get(x.device.type, pass_steps['cuda'])//x.shape[-1])
+    if bs is None: return max(2, pass_steps.get(x.device.type, pass_steps['cuda'])//x.shape[-1])
     if isinstance(bs, bool) or not isinstance(bs, (int,np.integer)) or bs<1: raise ValueError(f"`bs` must be the rows in a pass, an int from 1, or None, got {bs!r}")
     return int(bs)
 

@@ -16,7 +16,7 @@ from .method import raw_method
 from .models import inception_time
 from .score import Target, as_target
 from .heat import show_class_cams
-from .show import show_cam
+from .show import show_cam, show_methods
 
 # %% ../nbs/52_learner.ipynb #2058d207
 class Unpad(Callback):
@@ -160,3 +160,21 @@ def show_class_cams(self:Learner,
     "One series and, below it, one heat strip for each class"
     seen,ys,shown = fetch_items(find_loader(self, ds_idx, dl), idxs)
     return show_class_cams(seen if ys is None else (seen,ys), self.model, method=method, xs=shown, **{**vocab_i2o(self), 'lengths':seen.lengths, **kwargs})
+
+# %% ../nbs/52_learner.ipynb #a33d298a
+@patch
+@delegates(show_methods, keep=True, but=['x','y','model','xs'])
+def show_methods(self:Learner,
+    methods, # a list of methods, or a dict title -> method
+    idxs=None, # which series of the loader; default: `max_n` of them, evenly spread
+    ds_idx:int=1, # 0 training, 1 validation
+    max_n:int=4, # at most so many series, when `idxs` is None
+    dl=None, # another loader, such as `dls.test_dl(...)`
+    y=None, # what is explained: None the predicted class, 'label' the true one, or any target
+    **kwargs
+): # -> Figure
+    "Series of a loader, with the maps of several methods"
+    dl = find_loader(self, ds_idx, dl)
+    seen,ys,shown = fetch_items(dl, spread_idxs(dl, idxs, max_n))
+    return show_methods(seen if ys is None else (seen,ys), y, self.model, methods, xs=shown, max_n=len(seen),
+                        **{**vocab_i2o(self), 'lengths':seen.lengths, **kwargs})
