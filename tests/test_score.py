@@ -632,7 +632,8 @@ def test_output_that_lost_its_batch_axis():
     model = Fwd(lambda s,x: s.b(x).squeeze(), b=tiny_cnn(2,3))
     close(TargetScore(model)(x), TargetScore(model.b)(x))
     for c in (None, 0, [1]):
-        with pytest.raises(ValueError, match=r'got shape \(3,\) for 1 items'): TargetScore(model, c, 'b.2').acts_grads(x[:1])
+        with pytest.raises(ValueError, match=r'got shape \(3,\) for 1 items'): TargetScore(model, c).acts_grads(x[:1])
+        for a,b in zip(TargetScore(model, c, 'b.2').acts_grads(x[:1]), TargetScore(model.b, c, 2).acts_grads(x[:1])): close(a, b) # there it runs as two rows
 
 def test_outputs_that_need_a_function():
     base = tiny_cnn(2,3)
@@ -809,3 +810,17 @@ def test_scores_do_not_depend_on_the_number_of_rows():
     model,x = inception_time(1,2).eval(),torch.randn(9,1,150)
     f = TargetScore(model, 0)
     for n in (1,2,5): assert torch.equal(f(x[:n]), f(x)[:n])
+
+@pytest.mark.parametrize('net', ['inception_time','resnet1d'])
+def test_gradients_do_not_depend_on_the_number_of_rows(net):
+    "Bit for bit: at the series, and at a layer with ReLUs and pooling after it"
+    import tsviz.models as models
+    model,x = getattr(models, net)(1,2).eval(),torch.randn(7,1,150)
+    first = next(n for n,o in model.named_modules() if isinstance(o, nn.ReLU))
+    want,(a,g) = TargetScore(model, 0).grad(x),TargetScore(model, 0, first).acts_grads(x)
+    for n in (1,2,5):
+        assert torch.equal(TargetScore(model, 0).grad(x[:n]), want[:n])
+        b,h = TargetScore(model, 0, first).acts_grads(x[:n])
+        assert torch.equal(b, a[:n]) and torch.equal(h, g[:n])
+    f = TargetScore(model, [1,0,1,0,1,0,1], first).hold(x) # a class for each item, one item of them
+    assert torch.equal(f.acts_grads(x[3:4], torch.tensor([3]))[1], f.acts_grads(x[2:4], torch.tensor([2,3]))[1][1:])

@@ -7,12 +7,8 @@ __all__ = ['cam_acts', 'grad_cam_acts', 'class_cam', 'grad_cam', 'grad_cam_pp', 
            'eigen_cam', 'eigen_grad_cam', 'score_cam', 'ablation_cam']
 
 # %% ../nbs/10_cam.ipynb #a685b9a0
-from contextlib import nullcontext
 import torch, torch.nn as nn
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
-from .core import Contrast, find_bs, in_passes, out_of_memory, reduce_acts, upsample
+from .core import Contrast, find_bs, in_passes, reduce_acts, upsample
 from .field import TargetScore
 from .method import attr_method
 from .score import Target, explaining, layer_name, prob
@@ -162,44 +158,18 @@ def score_cam(f, x,
     return (w[...,None]*a).sum(1, keepdim=True).relu()
 
 # %% ../nbs/10_cam.ipynb #0060ceea
-class _Raised(TorchFunctionMode):
-    "Whatever meets a float64 tensor becomes float64 too, what is written in place excepted"
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if any(isinstance(o, Tensor) and o.dtype==torch.float64 for o in tree_leaves((args,kwargs))):
-            name = getattr(func, '__name__', '')
-            kept = args[0] if args and (name.startswith('__') or name.endswith('_')) else None
-            args,kwargs = tree_map(lambda o: o.double() if isinstance(o, Tensor) and o.is_floating_point() and o is not kept else o, (args,kwargs))
-        return func(*args, **kwargs)
-
-def _without(f, x, bs): # -> (B,K,L), (B,K+1)
-    "Activations, and the score of each item without each channel, at last with all"
-    a = f.acts(x)
-    (B,K,_),least = a.shape,1 if a.dtype==torch.float64 else 4
-    f.after(a, x) # resolves `y=None`
-    def scores(rows): # row b*(K+1)+k: item b without channel k; with all for k=K
-        n,rows = len(rows),torch.cat([rows, rows[:1].expand(max(0, least-len(rows)))])
-        b,k = rows//(K+1),rows%(K+1)
-        keep = (torch.arange(K) != k[:,None]).to(a.device)[...,None]
-        return f.after(a[b].where(keep, 0.), x[b], b)[:n].double()
-    return a, torch.cat([o for _,o in in_passes(scores, B*(K+1), bs)]).unflatten(0, (B,K+1))
-
-def _raised(fn, f, x, *args):
-    "`fn(f, x, *args)` in float64 on a CPU where the model takes it, else as it is"
-    if x.device.type=='cpu' and x.dtype!=torch.float64:
-        try:
-            with _Raised(): return fn(f, x.double(), *args)
-        except Exception as e: # what is no matter of float64 is raised again below
-            if out_of_memory(e): raise
-    return fn(f, x, *args)
-
-# %% ../nbs/10_cam.ipynb #c1fc0b9d
 @attr_method(name='Ablation-CAM')
 def ablation_cam(f, x,
     bs:int=None, # rows in a pass; None: what `find_bs` finds
 ):
     "Activations weighted by the fraction of the score that is lost without them, rectified [Desai & Ramaswamy 2020]"
-    a,s = _raised(_without, f, x, find_bs(x, bs))
+    bs,a = find_bs(x, bs),f.body(x)
+    B,K,_ = a.shape
+    f.after(a, x) # resolves `y=None`
+    def without(rows): # row b*(K+1)+k: item b without channel k; with all for k=K
+        b,k = rows//(K+1),rows%(K+1)
+        return f.after(a[b].where(torch.arange(K)[None,:,None].to(a.device)!=k[:,None,None].to(a.device), 0.), x[b], b)
+    s = torch.cat([o for _,o in in_passes(without, B*(K+1), bs)]).unflatten(0, (B,K+1))
     lost,size = s[:,-1:]-s[:,:-1],s[:,-1:].abs()
     w = lost/size.where(size>_tiny*lost.abs().amax(1, keepdim=True), 1.)
-    return (w.to(a)[...,None]*a).sum(1, keepdim=True).relu().to(x)
+    return (w[...,None]*a).sum(1, keepdim=True).relu()

@@ -77,6 +77,7 @@ def body(self:TargetScore,
     "The activations at the layer; the forward pass ends there"
     with explaining(self.model), torch.no_grad():
         x,taps,runs,me = as_plain(x),[],0,threading.get_ident()
+        if len(x)==1 and x.device.type=='cpu': return self.body(x.expand(2,-1,-1))[:1] # see `run_rows`
         last = self._run_no(x)
         def hook(m, i, o):
             nonlocal runs
@@ -210,11 +211,12 @@ def after(self:TargetScore,
         if acts.ndim!=3 or acts.shape[1:]!=plan.shape or len(x) not in (1,n):
             raise ValueError(f"`acts` must be (N,{plan.shape[0]},{plan.shape[1]}) with a series for each row, or one for all; "
                              f"got {tuple(acts.shape)} with {len(x)} series")
+        if alone := n==1 and acts.device.type=='cpu' and items is not None: acts,n,items = acts.expand(2,-1,-1),2,items.expand(2) # see `run_rows`
         try: out = self._replaced(plan, acts, x.expand(n, -1, -1))
         except (_Astray, RuntimeError) as e:
             if plan.calls is None or out_of_memory(e): raise
             out = self._replaced(_Plan(None, plan.shape, plan.last), acts, x.expand(n, -1, -1))
-        return self._select(out, n, items)
+        return self._select(out, n, items)[:1 if alone else None]
 
 # %% ../nbs/09_field.ipynb #6e659458
 class Field(NamedTuple):
@@ -225,8 +227,7 @@ class Field(NamedTuple):
     offset:int=None # the step of x in the centre of the layer's step 0
     local:bool=False # nothing else reaches an activation, in structure and in numbers
 
-    @property
-    def n_steps(self): return None if self.left is None else self.left+1+self.right # the receptive field
+    n_steps = property(lambda self: None if self.left is None else self.left+1+self.right, doc="The receptive field, in steps of x")
 
 def _span(field, start, stop, L):
     "The layer's steps, first and last + 1, that see steps start to stop-1 of the series"
@@ -347,9 +348,8 @@ def _find_tracks(f, x, spans):
             if f.layer is not None: raise
             return None # no layer that everything passes through
     if said: _found.pop(f.model, None); return None # there is another way to the score; whom it concerns is still to be told
-    few = len(spans)*len(x)<16 # to look for the field costs about as many passes
-    field = Field() if few else f._field(x, max(2**8, 2**math.ceil(math.log2(x.shape[-1]))))
-    if not field.local: return None
+    if len(spans)<16: return None # to look for the field costs about as many passes
+    if not (field := f._field(x, max(2**8, 2**math.ceil(math.log2(x.shape[-1]))))).local: return None
     tracks = _tracks(spans, field.left+field.right)
     return (tracks,field) if 2*len(tracks)<=len(spans) and f._plan(x).cheap else None
 

@@ -148,12 +148,13 @@ def run_model(
 def run_rows(
     model:nn.Module,
     x:Tensor, # (N,C,T)
+    run=run_model, # `(model, x)`
 ): # the model's output, as it is
     "`run_model` whose numbers do not depend on N: a batch of one runs as two equal rows"
     if len(x)==1 and x.device.type=='cpu':
-        outs,form = tree_flatten(run_model(model, x.expand(2,-1,-1)))
+        outs,form = tree_flatten(run(model, x.expand(2,-1,-1)))
         if all(isinstance(o, Tensor) and o.shape[:1]==(2,) for o in outs): return tree_unflatten([o[:1] for o in outs], form)
-    return run_model(model, x)
+    return run(model, x)
 
 # %% ../nbs/01_score.ipynb #9300c4b5
 def _cut(model):
@@ -309,15 +310,18 @@ class TargetScore:
     def grad(self, x, items=None): # -> (N,C,T)
         with explaining(self.model), _GradWatch(self.model) as watch:
             x = as_plain(x).clone().requires_grad_()
-            return self._grad(self._select(run_model(self.model, x), len(x), items), x, watch)
+            return self._grad(self._select(run_rows(self.model, x), len(x), items), x, watch)
 
     def acts(self, x): # -> (N,K,L)
         with explaining(self.model), torch.no_grad(): return self._tapped(as_plain(x))[0]
 
     def acts_grads(self, x, items=None): # -> two of (N,K,L)
         with explaining(self.model), _GradWatch(self.model) as watch:
-            a,out = self._tapped(as_plain(x), watch)
-            return a.detach(), self._grad(self._select(out, len(x), items), a, watch)
+            x,taps = as_plain(x),[]
+            def run(_, x): taps[:] = self._tapped(x, watch); return taps[1]
+            out = run(None, x) if self.layer is None else run_rows(None, x, run) # after a layer of the user's there may be ties to break
+            g = self._grad(self._select(out, len(x), items), taps[0], watch)
+            return taps[0][:len(x)].detach(), g[:len(x)]
 
     def hold(self, x): # -> self
         "Resolve `y=None` on `x`, before a loop over perturbed copies"
