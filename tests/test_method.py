@@ -6,6 +6,8 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 from tsviz.cam import cam_acts, class_cam, grad_cam, grad_cam_acts, hires_cam
 from tsviz.check import check_method, model_state
+from tsviz.gradient import gradient
+from tsviz.perturb import occlusion
 from tsviz.core import Contrast, draw_noise, reduce_acts, scale_acts, upsample
 from tsviz.method import Method, OverModels, _rule_core, attr_method, attr_methods, contrast, is_method, itemwise, method_name, over_layers, over_models, precomputed, raw_method, smoothed
 from tsviz.score import TargetScore, prob
@@ -492,6 +494,7 @@ def test_second_results():
     a,s = m(x, 0, model, lengths=ns)
     for i,n in enumerate(ns): close(s[i], model(x[i:i+1,:,:n])[0,0].detach())
     with pytest.raises(ValueError, match='second result'): smoothed(m)(x, 0, model)
+    with pytest.raises(ValueError, match='second result'): over_models(m, [model])(x, 0)
     close(smoothed(partial(m, both=False), 1, std=0.)(x, 0, model), hires_cam(x, 0, model))
 
 class Small(torch.nn.Module):
@@ -527,3 +530,14 @@ def test_items_say_which_series_these_are():
         close(m(x[some], 0, model, items=some, lengths=ns)[1,:,:9], m(x, 0, model, lengths=[40,9,9,9,9])[1,:,:9])
     for bad in ([1], [1.,2.], [[1,2]]):
         with pytest.raises(ValueError, match='`items` must be 2 ints, one a series'): hires_cam(x[:2], 0, model, items=bad)
+
+@pytest.mark.parametrize('bad', [dict(n_samples=1.5), dict(n_samples=True), dict(n_samples=0), dict(std='a'), dict(std=-1.), dict(std=float('nan')), dict(seed='a'), dict(seed=1.5), dict(seed=-1), dict(bs=0)])
+def test_smoothed_refuses(bad):
+    with pytest.raises(ValueError, match=f'`{next(iter(bad))}` must be .* got {next(iter(bad.values()))!r}'): smoothed(hires_cam, **bad)
+
+def test_a_mistyped_parameter_or_layer():
+    "Also for a method that looks at no layer"
+    with pytest.raises(TypeError, match="'windw'.* Did you mean 'window'"): occlusion(x, 0, model, windw=3)
+    for m in (occlusion, gradient, hires_cam):
+        with pytest.raises(ValueError, match="There is no layer 'conv7'"): m(x, 0, model, 'conv7')
+        with pytest.raises(ValueError, match='layer 99 is out of range'): m(x, 0, model, 99)

@@ -7,12 +7,13 @@ __all__ = ['attr_methods', 'Method', 'as_lengths', 'attr_method', 'is_method', '
            'contrast', 'itemwise', 'raw_method', 'precomputed', 'OverModels', 'over_models']
 
 # %% ../nbs/02_method.ipynb #9cc75fc4
-import functools, inspect
+import functools, inspect, math
 from functools import partial
+from numbers import Integral, Real
 import torch
 from torch import Tensor
 from fastcore.basics import patch
-from .core import Contrast, Opposite, as_plain, as_batch, draw_noise, find_baseline, find_bs, find_reduction, in_passes, scale_acts, step_mask, upsample
+from .core import Contrast, Opposite, as_plain, as_batch, did_you_mean, draw_noise, find_baseline, find_bs, find_reduction, in_passes, scale_acts, step_mask, upsample
 from .score import LayerRun, TargetScore, Target, as_target, as_eager, explaining, find_layer, like_model, run_model
 
 # %% ../nbs/02_method.ipynb #a55a9e52
@@ -42,7 +43,9 @@ class Method:
 
     def __call__(self, *args, **kwargs):
         try: a = self.__signature__.bind(*args, **kwargs)
-        except TypeError as e: raise TypeError(f"{self}{self.__signature__}: {e}") from None
+        except TypeError as e:
+            known = self.__signature__.parameters
+            raise TypeError(f"{self}{self.__signature__}: {e}." + ''.join(did_you_mean(o, known) for o in kwargs if o not in known)) from None
         a.apply_defaults()
         kw = dict(a.arguments)
         x,y,model,layer,lengths,call,items = [kw.pop(o) for o in ('x','y','model','layer','lengths','call','items')]
@@ -120,6 +123,7 @@ def _run(method, x, y, model, layer, items, params): # -> (maps, a second result
 # %% ../nbs/02_method.ipynb #9e5b0dfb
 def _rule_core(rule, x, y, model, layer, items, /, **params):
     f = TargetScore(model, y, layer)
+    if f.layer is not None: find_layer(model, f.layer) # a mistyped name is refused, by methods that look at no layer too
     f.items = items # which items of the caller's batch these rows are, for what comes one an item: a baseline
     res = rule(f, x, **params)
     attr,*more = res if isinstance(res, tuple) else (res,)
@@ -176,6 +180,8 @@ def _method(m): # -> (Method, params fixed by partials)
     if bad := [o for o in m.keywords if o not in may]: raise TypeError(f"partial({inner.__name__}, ...) may fix {may}, got {bad}")
     return inner,{**kw,**m.keywords}
 
+_second = "{} gives a second result beside its map, which a combinator cannot use: leave the parameter that asks for it out"
+
 def _raw(m, x, y, model, layer, items, /, **params):
     "A method's raw maps inside another's core: on plain batches, without the door"
     inner,kw = _method(m)
@@ -185,7 +191,7 @@ def _raw(m, x, y, model, layer, items, /, **params):
     kw = {**known, **{k:v for k,v in {**kw,**params}.items() if k not in ('force_scale','scale_range')}}
     if 'force_scale' in known: kw['force_scale'] = False
     attr,more = _run(inner, x, y, model, layer, items, kw)
-    if more is not None: raise ValueError(f"{inner.__name__} gives a second result beside its map, which a combinator cannot use: leave the parameter that asks for it out")
+    if more is not None: raise ValueError(_second.format(inner))
     return attr
 
 def _combined(core, m, name):
@@ -198,6 +204,13 @@ def _combined(core, m, name):
     return res
 
 # %% ../nbs/02_method.ipynb #4820a1c4
+def _check_draws(n_samples, std, seed, bs):
+    whole = lambda o: isinstance(o, Integral) and not isinstance(o, bool)
+    if not whole(n_samples) or n_samples<1: raise ValueError(f"`n_samples` must be at least 1, an int, got {n_samples!r}")
+    if not isinstance(std, Real) or not 0<=std<math.inf: raise ValueError(f"`std` must be a fraction of the range, 0 or more, got {std!r}")
+    if not whole(seed) or seed<0: raise ValueError(f"`seed` must be an int from 0, got {seed!r}")
+    find_bs(torch.zeros(1,1,1), bs)
+
 def _smoothed(m, n_samples, std, seed, bs, x, y, model, layer, items, /, **params):
     b = len(x)
     y = TargetScore(model, y).hold(x).y
@@ -217,8 +230,7 @@ def smoothed(
     bs:int=None, # copies of items in one pass; None: what `find_bs` finds
 )->Method:
     "The mean of `m`'s maps over noisy copies of the series [Smilkov 2017]"
-    if n_samples<1: raise ValueError(f"`n_samples` must be at least 1, got {n_samples}")
-    find_bs(torch.zeros(1,1,1), bs)
+    _check_draws(n_samples, std, seed, bs)
     return _combined(partial(_smoothed, m, n_samples, std, seed, bs), m, 'smoothed {}')
 
 # %% ../nbs/02_method.ipynb #eb778f17
@@ -349,7 +361,9 @@ class OverModels:
         x,y = as_plain(x),as_target(y)
         xs = x[None] if x.ndim==2 else x
         if isinstance(y, Target) and y.c is None and (p := _votes(self.models, xs, lengths)).shape[1]>1: y = Target(p.argmax(1), y.of, y.name)
-        maps = [raw_method(self.method)(xs, y, o, layer, lengths=lengths, **params).to(x.device) for o in self.models]
+        maps = [raw_method(self.method)(xs, y, o, layer, lengths=lengths, **params) for o in self.models]
+        if isinstance(maps[0], tuple): raise ValueError(_second.format(self.method))
+        maps = [o.to(x.device) for o in maps]
         maps = torch.stack([scale_acts(o, how=self.scale) for o in maps])
         mean,std = maps.mean(0),maps.std(0, correction=0)
         return (mean[0],std[0]) if x.ndim==2 else (mean,std)
