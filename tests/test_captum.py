@@ -115,6 +115,11 @@ def test_lengths_cut_segments_and_references():
     for m in (from_captum(A.KernelShap, segments=seg, n_samples=8), from_captum(A.GradientShap, baselines=refs)):
         a = m(x, y, model, lengths=torch.tensor([24,12,24,18]))
         assert not a[1,:,12:].any() and torch.equal(a[1,:,:12], m(x[1,:,:12], int(y[1]), model)) and torch.equal(a[0], m(x[0], int(y[0]), model))
+    own = from_captum(A.IntegratedGradients, n_steps=4) # a baseline for each item
+    a = own(x, y, model, baselines=refs[:4], lengths=[24,12,24,12])
+    torch.testing.assert_close(a[3,:,:12], own(x[3,:,:12], int(y[3]), model, baselines=refs[3,:,:12]), atol=1e-6, rtol=1e-4)
+    shap = from_captum(A.KernelShap, n_samples=8) # the numbers are names, gaps between them are no segments
+    assert torch.equal(shap(x, y, model, segments=seg), shap(x, y, model, segments=torch.tensor([2]*6+[1]*6+[3]*6+[0]*6)))
     a = from_captum(A.Lime, segments=100, n_samples=8)(x, y, model, lengths=torch.tensor([24,3,24,18])) # never more segments than steps
     assert a.shape==x.shape
 
@@ -173,6 +178,44 @@ def test_lrp():
     with says(ValueError, 'LayerLRP', 'ReLU'): from_captum(A.LayerLRP)(x, y, model)
     assert from_captum(A.LayerLRP)(x, y, model, layer=2).shape==(4,1,24)
 
+class Mean(nn.Module):
+    "A mean over time, and a sum, as functions or modules"
+    def __init__(self): super().__init__(); self.body,self.pool,self.fc = copy.deepcopy(model)[:4],nn.AdaptiveAvgPool1d(1),copy.deepcopy(model)[-1]
+    def forward(self, x): return self.fc(self.pool(F.relu(self.body[:3](x))).flatten(1))
+
+def test_lrp_says_what_has_no_rule():
+    m,lrp = Mean().eval(),from_captum(A.LRP)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        torch.testing.assert_close(lrp(x, y, m), lrp(x, y, model)) # a functional ReLU does no harm
+    for fn,name in [(lambda a: a.mean(-1),'mean'), (lambda a: m.pool(a+a).flatten(1),'add'), (lambda a: m.pool(a*a).flatten(1),'mul')]:
+        m.forward = lambda o, fn=fn: m.fc(fn(m.body(o)))
+        with pytest.warns(UserWarning, match=f"Mean calls '{name}' as a function"): lrp(x, y, m)
+
+class Draws:
+    "An attribution of one's own, which draws from all three random states"
+    def __init__(self, forward_func): pass
+    def attribute(self, inputs, which, additional_forward_args=None):
+        return torch.full_like(inputs, [random.random, np.random.rand, lambda: torch.rand(()).item()][which]())
+
+def test_random_states_are_seeded_and_put_back():
+    state = lambda: (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), np.random.get_state()[2], random.getstate())
+    for which in range(3):
+        m,got = from_captum(Draws, which=which),[]
+        for i,s in enumerate((3,3,4)):
+            torch.manual_seed(50+i); np.random.seed(50+i); random.seed(50+i)
+            before = state()
+            got.append(m(x, y, model, seed=s))
+            assert state()==before
+        assert torch.equal(got[0], got[1]) and not torch.equal(got[0], got[2])
+
+def test_relus_in_place_are_those_that_are_not():
+    "No activation is overwritten before captum has read it, and the ReLUs work in place again afterwards"
+    m = copy.deepcopy(model); m[1].inplace = m[3].inplace = True
+    for name,at in [('DeepLift',None), ('GuidedBackprop',None), ('LayerActivation','0'), ('LayerGradCam','2'), ('LayerIntegratedGradients','2')]:
+        assert torch.equal(from_captum(name)(x, y, m, layer=at), from_captum(name)(x, y, model, layer=at))
+        assert m[1].inplace and m[3].inplace and not model[1].inplace
+
 def _ruled(m):
     m = copy.deepcopy(m); m[0].rule = EpsilonRule()
     return m
@@ -207,6 +250,8 @@ def test_deep_lift_says_where_it_does_not_add_up():
         warnings.simplefilter('error')
         m(x, y, model); from_captum(A.DeepLift, multiply_by_inputs=False)(x, y, Bare().eval())
     torch.manual_seed(0)
+    with pytest.warns(UserWarning, match='1 ReLU is called as a function') as said: from_captum(A.DeepLiftShap, baselines=refs)(x, y, Bare().eval())
+    assert sum('adds up' in str(o.message) for o in said)==1 # once for all items
     with pytest.warns(UserWarning, match='1 ReLU is called as a function'): m(x, y, Bare().eval())
     with pytest.warns(UserWarning, match='shares its input'): m(x, y, Skip().eval())
     with pytest.warns(UserWarning, match='adds up to'): m(x, prob(y), model)
@@ -228,7 +273,8 @@ def test_makes_a_method():
     assert (ps['n_samples'].default,ps['segments'].default,ps['seed'].default)==(7,10,0) and not {'target','feature_mask','forward_func'} & set(ps)
     n = pickle.loads(pickle.dumps(m))
     assert torch.equal(n(x[:1], y[:1], model), m(x[:1], y[:1], model)) and n.name=='My Lime'
-    assert not torch.equal(m(x[:1], y[:1], model, seed=1, segments=4), m(x[:1], y[:1], model))
+    a = m(x[:1], y[:1], model, seed=1, segments=4)
+    assert not torch.equal(a, m(x[:1], y[:1], model)) and torch.equal(a, m(x[:1], y[:1], model, seed=np.int64(1), segments=np.int32(4)))
     ig = from_captum(A.IntegratedGradients, n_steps=4)
     assert smoothed(ig, n_samples=2)(x, y, model).shape==x.shape
     assert over_layers(from_captum(A.LayerGradCam), ['0','2'])(x, y, model).shape==(4,1,24)
@@ -248,6 +294,9 @@ def test_errors():
         with says(ValueError, '`segments`'): from_captum(A.Lime, segments=s)(x, y, model)
     for s in (-1, 2**32, .5, None):
         with says(ValueError, '`seed`'): from_captum(A.Lime, seed=s)(x, y, model)
+    for s in (1, torch.zeros(24).long()):
+        with says(ValueError, 'at least two segments'): from_captum(A.KernelShap, segments=s)(x, y, model)
+    with says(ValueError, 'at least two segments'): from_captum(A.KernelShap)(x[...,:1], y, model)
     with says(ValueError, "captum's IntegratedGradients:"): from_captum(A.IntegratedGradients, method='simpson')(x, y, model)
     with says(ValueError, "captum's Occlusion:"): from_captum(A.Occlusion, sliding_window_shapes=(2,50))(x, y, model)
 

@@ -535,6 +535,13 @@ def test_items_say_which_series_these_are():
 def test_smoothed_refuses(bad):
     with pytest.raises(ValueError, match=f'`{next(iter(bad))}` must be .* got {next(iter(bad.values()))!r}'): smoothed(hires_cam, **bad)
 
+def test_combinators_refuse():
+    for o in (3, '0', None):
+        with pytest.raises(ValueError, match=f'`layers` must be a list of layers, got {o!r}'): over_layers(hires_cam, o)
+    for o in ('a', .5, [[1]]):
+        with pytest.raises(ValueError, match='`other` must be None, an int or'): contrast(hires_cam, o)
+    with pytest.raises(TypeError, match='a method, or a function .* is needed, got'): raw_method([grad_cam])
+
 def test_a_mistyped_parameter_or_layer():
     "Also for a method that looks at no layer"
     with pytest.raises(TypeError, match="'windw'.* Did you mean 'window'"): occlusion(x, 0, model, windw=3)

@@ -133,12 +133,11 @@ def test_what_impulse_response_refuses():
 
 def test_ablation_is_captums_feature_ablation():
     captum = pytest.importorskip('captum.attr')
-    fa = captum.FeatureAblation(model)
-    chs = torch.arange(2)[None,:,None].expand(1,2,T)
+    def theirs(base, mask): return captum.FeatureAblation(model).attribute(x, target=y, baselines=base, feature_mask=mask.expand(1,2,T)).float()
     for b,base in [(0.,torch.zeros_like(x)), ('mean',x.mean(-1, keepdim=True).expand_as(x)), (-.4,torch.full_like(x, -.4))]:
-        close(ablation(x, y, model, baseline=b), fa.attribute(x, target=y, baselines=base, feature_mask=chs).float())
+        close(ablation(x, y, model, baseline=b), theirs(base, torch.arange(2)[None,:,None]))
         for seg in (torch.arange(T)//7, torch.arange(T)%3, torch.zeros(T, dtype=torch.long)):
-            close(ablation(x, y, model, segments=seg, baseline=b), fa.attribute(x, target=y, baselines=base, feature_mask=seg.expand(1,2,T)).float()[:,:1])
+            close(ablation(x, y, model, segments=seg, baseline=b), theirs(base, seg)[:,:1])
 
 @few
 @given(seg=st.lists(st.integers(-3,9), min_size=T, max_size=T), name=st.sampled_from(['linear','window_mean','noise','zero']))
@@ -157,7 +156,8 @@ def test_segments_and_lengths():
         assert not got[i,:,n:].any()
 
 def test_what_ablation_refuses():
-    for s,words in [([0]*39,'one for each of 40 steps'), ([[0]*40]*4,'got torch.int64 of shape (4, 40)'), ([.5]*40,'float32'), ('abc','numbers are needed')]:
+    for s,words in [([0]*39,'one for each of 40 steps'), ([[0]*40]*4,'got torch.int64 of shape (4, 40)'), ([.5]*40,'float32'),
+                    ('abc','numbers are needed'), (3,'of shape ()')]:
         with says(ValueError, words): ablation(x, y, model, segments=s)
 
 # Shapley
@@ -190,7 +190,8 @@ def test_shapley_is_the_mean_over_all_orders(n, name):
     for i in range(n): assert (a[...,seg==i]==a[...,seg==i][...,:1]).all() # spread evenly
 
 @few
-@given(n=st.integers(1,50), n_samples=st.integers(1,5), seed=st.integers(0,99), length=st.integers(1,40), b=st.sampled_from(['zero','mean','noise','linear']))
+@given(n=st.integers(1,50), n_samples=st.integers(1,5), seed=st.integers(0,99), length=st.integers(1,40),
+       b=st.sampled_from(['zero','mean','noise','linear']))
 def test_shapley_adds_up(n, n_samples, seed, length, b):
     "Sampled or enumerated: the map sums to s(x) - s(b)"
     xs = x[...,:length]
@@ -236,19 +237,30 @@ def test_nothing_for_a_segment_that_adds_nothing():
     assert not a[:,1:9].any() and a[0,0]==a[0,9]==32.
 
 def test_what_shapley_refuses():
-    for kw,words in [(dict(n_segments=0),'`n_segments` must be an int from 1'), (dict(n_samples=0),'`n_samples` must be an int from 1'), (dict(n_segments=2.5),'got 2.5'),
-                     (dict(n_samples=True),'got True'), (dict(bs=0),'`bs`')]:
+    for kw,words in [(dict(n_segments=0),'`n_segments` must be an int from 1'), (dict(n_samples=0),'`n_samples` must be an int from 1'),
+                     (dict(n_segments=2.5),'got 2.5'), (dict(n_samples=True),'got True'), (dict(bs=0),'`bs`')]:
         with says(ValueError, words): window_shap(x, y, model, **kw)
+    for m,s in itertools.product((occlusion,ablation,window_shap), (None,'1',1.,True)):
+        with says(ValueError, f'`seed` must be an int, got {s!r}'): m(x, y, model, seed=s)
+
+def test_numpy_counts():
+    "2**64 does not fit a NumPy int; torch takes none as a seed"
+    assert torch.equal(occlusion(x, y, model, baseline='noise', seed=np.int64(3)), occlusion(x, y, model, baseline='noise', seed=3))
+    xs,ys = long(80)
+    a = window_shap(xs, ys, model, n_segments=np.int64(64), n_samples=np.int32(1), seed=np.int64(1))
+    assert torch.equal(a, window_shap(xs, ys, model, n_segments=64, n_samples=1, seed=1)) and a.any()
 
 # any target, any bs, any neighbours
 
-every = [partial(occlusion, window=5, stride=3), partial(occlusion, window=6, stride=6, per_channel=True, baseline='linear'), impulse_response,
-         partial(impulse_response, baseline='x', amplitude=-.3), ablation, partial(ablation, segments=torch.arange(T)//6, baseline='noise'),
+every = [partial(occlusion, window=5, stride=3), partial(occlusion, window=6, stride=6, per_channel=True, baseline='linear'),
+         impulse_response, partial(impulse_response, baseline='x', amplitude=-.3),
+         ablation, partial(ablation, segments=torch.arange(T)//6, baseline='noise'),
          partial(window_shap, n_segments=4), partial(window_shap, n_segments=12, n_samples=2, baseline='window_mean')]
 named = [f'{m.func}-{i}' if isinstance(m, partial) else f'{m}-{i}' for i,m in enumerate(every)]
 all_of_them = pytest.mark.parametrize('m', every, ids=named)
-deep = fit_tiny(nn.Sequential(nn.Conv1d(2,6,7,padding=3), nn.BatchNorm1d(6), nn.ReLU(), nn.Conv1d(6,6,3,padding=2,dilation=2), nn.BatchNorm1d(6), nn.ReLU(),
-                              nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6,3)), *planted(48, 2, n_steps=T, n_classes=3, width=16, seed=1)[:2], n_steps=20)
+deep = nn.Sequential(nn.Conv1d(2,6,7,padding=3), nn.BatchNorm1d(6), nn.ReLU(), nn.Conv1d(6,6,3,padding=2,dilation=2), nn.BatchNorm1d(6), nn.ReLU(),
+                     nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6,3))
+deep = fit_tiny(deep, *planted(48, 2, n_steps=T, n_classes=3, width=16, seed=1)[:2], n_steps=20)
 
 def test_names():
     assert {attr_methods[k].name for k in ('occlusion','impulse_response','ablation','window_shap')}=={'Occlusion','Impulse response','Ablation','Window SHAP'}
@@ -335,8 +347,8 @@ class _full:
 
 def long(n, b=1): return planted(b, 2, n_steps=n, n_classes=3, seed=2)[:2]
 
-local = [occlusion, partial(occlusion, per_channel=True, baseline='linear', window=7, stride=5), partial(occlusion, baseline='window_mean', stride=8), impulse_response,
-         partial(impulse_response, baseline='x', amplitude=.5)]
+local = [occlusion, partial(occlusion, per_channel=True, baseline='linear', window=7, stride=5),
+         partial(occlusion, baseline='window_mean', stride=8), impulse_response, partial(impulse_response, baseline='x', amplitude=.5)]
 
 @pytest.mark.parametrize('m', local, ids=range(len(local)))
 @pytest.mark.parametrize('net', [model,deep], ids=['tiny','deep'])
@@ -399,26 +411,32 @@ def brute_whole(net, xs, ys):
         want[:,0,t:t+8] = (s-net(z).gather(1, ys[:,None])[:,0])[:,None]
     return want
 
+def steps(m, n):
+    xs,ys = long(n)
+    m(xs, ys, model)
+    with _count(model) as c: m(xs, ys, model)
+    return c.steps
+
 def test_the_cost_grows_linearly():
     "Steps run through the first layer: twice the series, twice the steps, where whole rows take four times as many"
     for m in (occlusion, impulse_response):
-        def steps(n):
-            xs,ys = long(n)
-            m(xs, ys, model)
-            with _count(model) as c: m(xs, ys, model)
-            return c.steps
-        a,b,c = [steps(n) for n in (256,512,1024)]
+        a,b,c = [steps(m, n) for n in (256,512,1024)]
         assert b<=2.1*a and c<=2.1*b
-        with _full(): assert steps(512)>3.9*steps(256)
+        with _full(): assert steps(m, 512)>3.9*steps(m, 256)
 
 def test_rows_are_bounded_and_counted():
     "One row for each change and one for the series; never more than `bs` at once"
     rows = []
     handle = model[0].register_forward_pre_hook(lambda m,i: rows.append(len(i[0])))
     try:
-        for m,n in [(partial(window_shap, n_segments=4),16), (ablation,3), (partial(window_shap, n_segments=12, n_samples=2),2*2*11+2)]:
+        for m,n in [(partial(window_shap, n_segments=4),16), (ablation,3), (partial(window_shap, n_segments=6, n_samples=1),2*5+2),
+                    (partial(window_shap, n_segments=12, n_samples=2),2*2*11+2)]:
             for bs in (5,64):
                 rows.clear()
                 m(x, y, model, bs=bs)
                 assert max(rows)<=max(bs, 2) and (sum(rows)==4*n or (m is not ablation and n>16 and 4*12<sum(rows)<=4*n))
+        for bs in (5,64,None): # a series this short runs whole, whatever `bs`; as many at a time as may be
+            rows.clear()
+            occlusion(x, y, model, window=2, stride=2, bs=bs)
+            assert sum(rows)==4*21 and len(rows)==-(-4*21//(bs or 4*21))
     finally: handle.remove()

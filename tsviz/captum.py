@@ -20,12 +20,13 @@ from .score import TargetScore, explaining, find_layer, layer_name, run_model
 
 # %% ../nbs/13_captum.ipynb #00db5fd5
 _resolved = 'self inputs target additional_forward_args forward_func model layer device_ids attribution_method'.split()
-_batched = set('Saliency InputXGradient IntegratedGradients DeepLift GuidedBackprop Deconvolution GuidedGradCam LayerActivation LayerGradientXActivation '
-               'LayerGradCam LayerIntegratedGradients LayerConductance InternalInfluence LayerDeepLift'.split()) # the others run item by item
+_batched = set('Saliency InputXGradient IntegratedGradients DeepLift GuidedBackprop Deconvolution GuidedGradCam LayerActivation LayerGradCam '
+               'LayerGradientXActivation LayerIntegratedGradients LayerConductance InternalInfluence LayerDeepLift'.split()) # others: item by item
 _segments = dict(Lime=10, KernelShap=10, ShapleyValueSampling=10, ShapleyValues=5) # so many equal ones where none are given
 
 def _own(fn): # name -> default
-    return {k:o.default for k,o in inspect.signature(fn).parameters.items() if k not in _resolved and o.kind not in (o.VAR_POSITIONAL, o.VAR_KEYWORD)}
+    ps = inspect.signature(fn).parameters.values()
+    return {o.name:o.default for o in ps if o.name not in _resolved and o.kind not in (o.VAR_POSITIONAL, o.VAR_KEYWORD)}
 
 class _Captum(NamedTuple):
     "A class of captum and, where it is a `NoiseTunnel`, the one that it repeats"
@@ -45,7 +46,8 @@ class _Captum(NamedTuple):
 def _find_algorithm(algorithm): # a class of captum, or its name -> the class
     if isinstance(algorithm, str):
         try: import captum.attr as known
-        except ImportError as e: raise ImportError(f"`from_captum({algorithm!r})` needs captum, which is not installed: pip install 'tsviz[captum]'") from e
+        except ImportError as e:
+            raise ImportError(f"`from_captum({algorithm!r})` needs captum, which is not installed: pip install 'tsviz[captum]'") from e
         names = [o for o in dir(known) if hasattr(getattr(known, o), 'attribute')]
         if algorithm not in names: raise ValueError(f"There is no attribution {algorithm!r} in captum.{did_you_mean(algorithm, names)}")
         algorithm = getattr(known, algorithm)
@@ -85,23 +87,26 @@ def _kept(model):
 
 # %% ../nbs/13_captum.ipynb #571e8d96
 class _Probe(TorchFunctionMode):
-    "Count the runs of rectifying functions"
-    def __init__(self): super().__init__(); self.n = 0
+    "Count the runs of functions, by name"
+    def __init__(self): super().__init__(); self.names = Counter()
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.n += getattr(func, '__name__', '') in ('relu','relu_','clamp_min','clamp_min_')
+        self.names[getattr(func, '__name__', '').strip('_')] += 1 # `relu_` and `__add__` are `relu` and `add`
         return func(*args, **(kwargs or {}))
 
-def _count_runs(model, x): # -> runs of each module, and of ReLUs that are bare functions
+_no_rule = 'add iadd radd mul matmul bmm einsum mean sum'.split() # as functions they pass a gradient where LRP wants a rule
+
+def _count_runs(model, x): # -> runs of each module, of ReLUs that are bare functions, and of functions by name
     runs = Counter()
     def hook(m, i, o): runs[m] += 1
     with explaining(model), torch.no_grad(), _kept(model):
         for o in model.modules(): o.register_forward_hook(hook)
         with _Probe() as probe: run_model(model, x[:1])
-    return runs, probe.n - sum(n for o,n in runs.items() if isinstance(o, nn.ReLU))
+    relus = probe.names['relu']+probe.names['clamp_min']
+    return runs, relus - sum(n for o,n in runs.items() if isinstance(o, nn.ReLU)), probe.names
 
 def _check_reach(spec, model, layer, x):
     "Refuse what captum would answer wrongly: a layer that runs more than once, a rule for ReLUs that are functions -> the bare ones"
-    runs,bare = _count_runs(model, x)
+    runs,bare,names = _count_runs(model, x)
     name = type(model).__name__
     if layer is not None and runs[layer]!=1:
         raise ValueError(f"layer {layer_name(model, layer)!r} runs {runs[layer]} times in the forward of {name}, captum needs one run: pass another `layer`")
@@ -111,6 +116,9 @@ def _check_reach(spec, model, layer, x):
     if spec.named('DeepLift','LRP') and (twice := [o for o,n in runs.items() if n>1 and not list(o.children()) and not list(o.parameters())]):
         raise ValueError(f"{layer_name(model, twice[0])!r} ({type(twice[0]).__name__}) runs {runs[twice[0]]} times in the forward of {name}, "
                          f"captum's {spec} needs a module for each run: make copies of it")
+    if spec.named('LRP') and (fns := [o for o in _no_rule if names[o]]):
+        warnings.warn(f"{name} calls {fns[0]!r} as a function, through which captum's {spec} passes a gradient, not relevance: make it a module "
+                      "that has a rule, as `nn.AdaptiveAvgPool1d(1)` for a mean over time", stacklevel=2)
     return bare
 
 # %% ../nbs/13_captum.ipynb #9f953232
@@ -129,7 +137,7 @@ def _feature_mask(segments, x): # -> (1,C,T) ints from 0
     T = x.shape[-1]
     if isinstance(segments, (int,np.integer)) and not isinstance(segments, bool):
         if segments<1: raise ValueError(f"`segments` must be at least 1, or (T,) ints that name each step's segment, got {segments}")
-        s = torch.arange(T)*min(int(segments), T)//T
+        s = torch.arange(T)*int(segments)//T
     else: s = as_plain(segments)
     if s.is_floating_point() or s.is_complex() or s.dtype==torch.bool or s.ndim not in (1,2) or s.shape[-1]<T or s.ndim==2 and len(s)!=x.shape[1]:
         raise ValueError(f"`segments` must be an int, ({T},) ints or ({x.shape[1]},{T}) ints for series {tuple(x.shape[1:])}, "
@@ -171,7 +179,8 @@ def _said(spec, e):
     "An error that captum itself raises as one sentence, `None` for one of the model"
     tb = e.__traceback__
     while tb.tb_next: tb = tb.tb_next
-    return ValueError(f"captum's {spec}: {' '.join(str(e).split())}") if tb.tb_frame.f_globals.get('__name__', '').startswith('captum.') else None
+    own = tb.tb_frame.f_globals.get('__name__', '').startswith('captum.')
+    return ValueError(f"captum's {spec}: {' '.join(str(e).split())}") if own else None
 
 # %% ../nbs/13_captum.ipynb #1f9c13ff
 def _attribute(spec, f, layer, x, items, seed, params): # -> attributions as captum gives them
@@ -206,7 +215,7 @@ def _check_params(spec, seed, params):
 
 def _captum_core(spec, x, y, model, layer, items, /, segments=None, seed=0, **params):
     _check_params(spec, seed, params)
-    f = TargetScore(model, y, layer)
+    f,seed = TargetScore(model, y, layer),int(seed)
     f.items,s,needs_layer = items,f(x),'layer' in inspect.signature(spec.inner.__init__).parameters # `f(x)` resolves the target
     if needs_layer and f.call!=-1: raise ValueError(f"captum's {spec} hooks a layer in every run and takes no `call`: leave it out")
     at = find_layer(f.model, f.layer, x) if needs_layer else None
@@ -214,7 +223,9 @@ def _captum_core(spec, x, y, model, layer, items, /, segments=None, seed=0, **pa
         raise ValueError(f"captum's LayerLRP keeps no relevance at {type(at).__name__}: pass the linear `layer` before it")
     bare = _check_reach(spec, f.model, at, x) if needs_layer or spec.hooked() or spec.named('LRP') else 0
     base,shared = _find_baselines(spec, f, x, params.pop('baselines', None), seed, spec.refs() or params.get('draw_baseline_from_distrib'))
-    if segments is not None: params['feature_mask'] = _feature_mask(segments, x)
+    if segments is not None: params['feature_mask'] = mask = _feature_mask(segments, x)
+    if spec.named('KernelShap') and (x[0].numel()==1 if segments is None else not mask.any()):
+        raise ValueError("captum's KernelShap needs at least two segments to weigh against each other: raise `segments`, or use `FeatureAblation`")
     lift = spec.named('DeepLift') and spec.outer is spec.inner and params.get('multiply_by_inputs') and params.get('custom_attribution_func') is None
     n = find_bs(x)//(params.get('n_steps') or 2) if spec.batched() and not any(isinstance(o, nn.Softmax) for o in f.model.modules()) else 1
     def call(rows):
@@ -223,14 +234,15 @@ def _captum_core(spec, x, y, model, layer, items, /, segments=None, seed=0, **pa
         if b is not None and len(b)==1 and spec.named('DeepLiftShap'): b = b.repeat(2, 1, 1) # captum wants two; their mean is the one
         res = _attribute(spec, f, at, x[rows], rows, seed, {**params, **({} if b is None else dict(baselines=b))})
         attr,more = res if params.get('return_convergence_delta') else (res,None)
-        attr = _as_map(spec, attr, x[rows])
-        if lift:
-            b = torch.zeros_like(x[rows]) if b is None else b
-            _check_sum(spec, f, attr, s[rows]-(f(b, rows.expand(len(b))).mean() if len(rows)==1 else f(b, rows)), bare)
-        return attr, None if more is None else more.detach().reshape(len(rows), -1).mean(1)
-    attr,more = map(list, zip(*[o for _,o in in_passes(call, len(x), max(1, n))]))
-    attr = upsample(torch.cat(attr), x.shape[-1])
-    return attr if more[0] is None else (attr, torch.cat(more))
+        more = None if more is None else more.detach().reshape(len(rows), -1).mean(1)
+        return _as_map(spec, attr, x[rows]), more, at_base(b, rows) if lift else None
+    def at_base(b, rows): # the score of the baseline, of a set of them the mean
+        b = torch.zeros_like(x[rows]) if b is None else b
+        return f(b, rows.expand(len(b))).mean(0, keepdim=True) if len(rows)==1 else f(b, rows)
+    attr,more,zero = [None if o[0] is None else torch.cat(o) for o in zip(*[o for _,o in in_passes(call, len(x), max(1, n))])]
+    if lift: _check_sum(spec, f, attr, s-zero, bare)
+    attr = upsample(attr, x.shape[-1])
+    return attr if more is None else (attr,more)
 
 # %% ../nbs/13_captum.ipynb #9649976e
 def from_captum(
@@ -243,7 +255,8 @@ def from_captum(
     "An attribution of captum as a method [Kokhlikyan 2020]"
     algorithm = _find_algorithm(algorithm)
     tunnel = 'attribution_method' in inspect.signature(algorithm.__init__).parameters
-    if tunnel and 'attribution_method' not in params: raise ValueError(f"captum's {algorithm.__name__} needs `attribution_method`, the class that it repeats")
+    if tunnel and 'attribution_method' not in params:
+        raise ValueError(f"captum's {algorithm.__name__} needs `attribution_method`, the class that it repeats")
     spec = _Captum(algorithm, _find_algorithm(params.pop('attribution_method')) if tunnel else algorithm)
     known = {**spec.made(), **spec.called()}
     if 'feature_mask' in params: raise ValueError("`feature_mask` is made from `segments`: pass an int, (T,) or (C,T) ints")
@@ -251,7 +264,8 @@ def from_captum(
     elif segments is not None: raise ValueError(f"captum's {spec} takes no features: leave `segments` out")
     known['seed'] = 0
     if bad := [o for o in params if o not in known]: raise ValueError(f"captum's {spec} has no parameter {bad[0]!r}.{did_you_mean(bad[0], known)}")
-    given = {**params, 'seed':seed, **({'segments':_segments.get(spec.inner.__name__) if segments is None else segments} if 'segments' in known else {})}
+    given = {**params, 'seed':seed}
+    if 'segments' in known: given['segments'] = _segments.get(spec.inner.__name__) if segments is None else segments
     P = inspect.Parameter
     ps = [P(k, P.POSITIONAL_OR_KEYWORD, default=given.get(k, None if v is P.empty else v)) for k,v in known.items()]
     m = Method(partial(_captum_core, spec), from_captum, ps, name or f'captum {spec}')

@@ -246,7 +246,8 @@ def over_layers(
     reduction='mean', # over layers: a name in `reductions` or a function `(t, dim)`
 )->Method:
     "The maps of several layers, each divided by its largest |value|, as one"
-    if not len(layers): raise ValueError("`layers` is empty: name at least one layer")
+    if not isinstance(layers, (list,tuple)): raise ValueError(f"`layers` must be a list of layers, got {layers!r}")
+    if not layers: raise ValueError("`layers` is empty: name at least one layer")
     find_reduction(reduction)
     return _combined(partial(_over_layers, m, list(layers), reduction), m, '{} over layers')
 
@@ -264,7 +265,8 @@ def contrast(
     other=None, # the class to hold against `y`: an int, (B,) ints, or None, the most probable one beside `y`
 )->Method:
     "Why this class rather than that one: `m` explains the difference of two classes' scores"
-    other = Contrast(0, other).other
+    try: other = Contrast(0, other).other
+    except ValueError: raise ValueError(f"`other` must be None, an int or (B,) ints, got {other!r}") from None
     return _combined(partial(_contrast, m, other), m, 'contrast {}')
 
 # %% ../nbs/02_method.ipynb #acf58c65
@@ -290,7 +292,7 @@ def itemwise(
     if is_method(fn): return fn
     form = '(x, y, model, layer, reduction, force_scale, scale_range)'
     if not callable(fn):
-        known = f": pass the function `{fn}` itself" if fn in attr_methods else ""
+        known = f": pass the function `{fn}` itself" if isinstance(fn, str) and fn in attr_methods else ""
         raise TypeError(f"a method, or a function {form} of one series, is needed, got {fn!r}{known}")
     try: sig = inspect.signature(fn)
     except ValueError: sig = None # a builtin tells nothing of itself

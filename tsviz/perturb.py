@@ -19,6 +19,10 @@ def _at_least_1(**kw):
     for k,v in kw.items():
         if isinstance(v, bool) or not isinstance(v, Integral) or v<1: raise ValueError(f"`{k}` must be an int from 1, got {v!r}")
 
+def _as_seed(seed): # -> int
+    if isinstance(seed, bool) or not isinstance(seed, Integral): raise ValueError(f"`seed` must be an int, got {seed!r}")
+    return int(seed)
+
 def _scores(f, x, n, rows, bs):
     "Scores (n,B), in float64, of the items under n changes; `rows(p, items)` makes some of the rows (N,C,T)"
     b = len(x)
@@ -28,6 +32,7 @@ def _scores(f, x, n, rows, bs):
 
 def _replace(f, x, mask, baseline, seed):
     "`(p, items) -> (N,C,T)`: items with the steps of `mask(p)` (N,C|1,T) replaced"
+    seed = _as_seed(seed)
     base = None if needs_mask(baseline) else f.baseline(baseline, x, seed)
     def rows(p, items):
         o,m = x[items.to(x.device)],mask(p.to(x.device))
@@ -39,7 +44,9 @@ def _drops(f, x, n, rows, bs, spans=None):
     if spans is not None and n+1>find_bs(x)//4: # neither B nor `bs` decides which way is taken: their last digits differ
         s,v = local_scores(f, x, spans, rows, bs)
         return (s.double()-v.double()).T
-    s = _scores(f, x, n+1, lambda p,i: x[i.to(x.device)].where((p==0).to(x.device)[:,None,None], rows((p-1).clamp(min=0), i)), bs)
+    def first_x(p, items): # row 0 is the series itself
+        return x[items.to(x.device)].where((p==0).to(x.device)[:,None,None], rows((p-1).clamp(min=0), items))
+    s = _scores(f, x, n+1, first_x, bs)
     return (s[0]-s[1:]).T
 
 # %% ../nbs/12_perturb.ipynb #03ed6af5
@@ -47,7 +54,8 @@ def _starts(n_steps, window, stride):
     "Where windows begin: every `stride` steps, and one that ends at the end"
     _at_least_1(window=window, stride=stride)
     if window>n_steps: raise ValueError(f"`window` is {window} steps and a series is {n_steps}: pass a window of at most {n_steps}")
-    if stride>window: raise ValueError(f"`stride` {stride} leaves steps between windows of {window} uncovered: pass a stride from 1 to {window}")
+    if stride>window:
+        raise ValueError(f"`stride` {stride} leaves steps between windows of {window} uncovered: pass a stride from 1 to {window}")
     starts = torch.arange(0, n_steps-window+1, stride)
     return starts if starts[-1]==n_steps-window else torch.cat([starts, torch.tensor([n_steps-window])])
 
@@ -85,14 +93,15 @@ def occlusion(f, x,
 @attr_method(name='Impulse response')
 def impulse_response(f, x,
     amplitude:float=1., # of the pulse, in the unit of the series
-    baseline='zero', # what the pulse is added to: 'zero', 'mean' of each channel, 'x' the series itself; or a number, a tensor, a function of x
+    baseline='zero', # what the pulse is added to: 'zero', each channel's 'mean', 'x' (the series); or a number, a tensor, a function of x
     bs:int=None, # rows in a pass; None: what `find_bs` finds
 ):
     "How the score answers a pulse at each step of each channel"
     if isinstance(amplitude, bool) or not isinstance(amplitude, Real) or not math.isfinite(amplitude) or not amplitude:
         raise ValueError(f"`amplitude` must be a finite number other than 0, in the unit of the series, got {amplitude!r}")
     if isinstance(baseline, str) and baseline not in (names := ('zero','mean','x')):
-        raise ValueError(f"`baseline` must be one of {names}, a number, a tensor or a function of x, got {baseline!r}.{did_you_mean(baseline, names)}")
+        raise ValueError(f"`baseline` must be one of {names}, a number, a tensor or a function of x, got {baseline!r}."
+                         + did_you_mean(baseline, names))
     base = x if isinstance(baseline, str) and baseline=='x' else f.baseline(baseline, x)
     at,n_steps = torch.arange(x[0].numel(), device=x.device),x.shape[-1]
     def rows(p, items): # row p: a pulse at step p % T of channel p // T
@@ -119,7 +128,8 @@ def ablation(f, x,
     "What the score loses when a channel, or a segment, is replaced"
     if segments is None:
         chs = torch.arange(x.shape[1], device=x.device)
-        return _drops(f, x, len(chs), _replace(f, x, lambda p: (chs==p[:,None])[...,None], baseline, seed), bs)[...,None].expand(x.shape).to(x)
+        drops = _drops(f, x, len(chs), _replace(f, x, lambda p: (chs==p[:,None])[...,None], baseline, seed), bs)
+        return drops[...,None].expand(x.shape).to(x)
     names,s = _as_segments(segments, x).unique(return_inverse=True)
     where = [(s==i).nonzero()[:,0] for i in range(len(names))]
     spans = [(o[0].item(), o[-1].item()+1) for o in where]
@@ -167,7 +177,7 @@ def window_shap(f, x,
 ):
     "Shapley values of segments, spread over their steps: the map sums to s(x) - s(baseline) [Lundberg & Lee 2017; Castro 2009; Mitchell 2022]"
     _at_least_1(n_segments=n_segments, n_samples=n_samples)
-    n = min(n_segments, x.shape[-1])
+    n,n_samples,seed = min(int(n_segments), x.shape[-1]),int(n_samples),_as_seed(seed)
     if exact := 2**n <= 2*n_samples*(n-1)+2: sets = _all_sets(n)
     else: sets,which = _walked_sets(orders := _draw_orders(n, n_samples, seed))
     segment,sets = torch.arange(x.shape[-1], device=x.device)*n//x.shape[-1],sets.to(x.device)
