@@ -1,13 +1,19 @@
 "`ts_learner`, `learn.attribute`, `learn.show_cam`, `learn.show_class_cams`"
 import random
+from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np, pytest, torch, torch.nn.functional as F
+from common import says
 from fastai.basics import Callback, DataLoader, DataLoaders, LabelSmoothingCrossEntropyFlat, Learner, Tensor, load_learner, ranger
 from tsviz.cam import cam_acts, grad_cam, grad_cam_acts, hires_cam
 from tsviz.check import model_state
 from tsviz.data import TSDataLoaders, get_batch
-from tsviz.learner import ts_learner
+from tsviz.gradient import integrated_grads
+from tsviz.learner import find_numbers, ts_learner
+from tsviz.method import contrast, over_models, precomputed, smoothed
 from tsviz.models import inception_time
+from tsviz.perturb import occlusion
+from tsviz.plot import HeatRows, SeriesLine
 from tsviz.synth import planted, tiny_cnn
 from tsviz.transform import Standardize
 
@@ -205,13 +211,17 @@ def test_class_cams(learn):
     texts = ' '.join(t.get_text() for ax in fig.axes for t in [*ax.texts, *ax.get_yticklabels()])
     assert all(o in texts for o in learn.dls.vocab)
 
-def test_progress_bar_only_on_long_work(capsys):
+def test_a_real_bar_is_drawn_and_goes_away_on_request(capsys, monkeypatch):
+    import tsviz.learner as m
     l = ts_learner(loaders(), tiny_cnn(1, 3))
-    l.attribute(dl=l.dls.valid.new(bs=64))
-    assert '%' not in capsys.readouterr().out
-    l.attribute(dl=l.dls.valid.new(bs=2))
+    dl = l.dls.valid.new(bs=2)
+    l.attribute(dl=dl)
+    assert '%' not in capsys.readouterr().out # quick
+    clock = iter(range(10**6))
+    monkeypatch.setattr(m, 'perf_counter', lambda: 3*next(clock))
+    l.attribute(dl=dl)
     assert '%' in capsys.readouterr().out
-    with l.no_bar(): l.attribute(dl=l.dls.valid.new(bs=2))
+    with l.no_bar(): l.attribute(dl=dl)
     assert '%' not in capsys.readouterr().out
 
 def test_export_and_load(learn, tmp_path):
@@ -341,3 +351,80 @@ def test_archive_sets_of_unequal_lengths(name):
     assert np.isfinite(l.recorder.losses).all()
     x,labels,attrs = l.attribute()
     assert len(attrs)==8 and x.lengths.min()<x.shape[-1]==x.lengths.max() and len(l.show_cam(max_n=2).axes)>=2
+
+# what is given one an item
+
+def numbered(n): return precomputed(torch.arange(1, n+1).float()[:,None,None].expand(n,1,60)) # the first item's map is 1 everywhere, the second's 2
+
+@pytest.mark.parametrize('bs', [1, 4, 15])
+def test_attribute_gives_each_item_its_own_row(learn, bs):
+    dl,seen,n = learn.dls.valid.new(bs=bs),get_batch(learn.dls.valid, range(15))[0].as_subclass(Tensor),15
+    def one_by_one(m, **rows): return torch.cat([m(seen[i:i+1], None, learn.model, **{k:v[i:i+1] for k,v in rows.items()}) for i in range(n)])
+    def close(a, b): assert (a-b).abs().max()<=2e-6*b.abs().max() and not torch.allclose(a, a[[*range(1,n),0]], rtol=1e-3, atol=0)
+    assert learn.attribute(numbered(n), dl=dl)[2][:,0,0].tolist()==[*range(1,n+1)]
+    base = torch.randn(n,1,60, generator=torch.Generator().manual_seed(0))
+    want = one_by_one(occlusion, baseline=base)
+    close(learn.attribute(occlusion, dl=dl, baseline=base)[2], want)
+    close(learn.attribute(partial(occlusion, baseline=base), dl=dl)[2], want)
+    ig = partial(integrated_grads, n_steps=8)
+    close(learn.attribute(smoothed(ig, 2, std=0.), dl=dl, baseline=base)[2], one_by_one(ig, baseline=base))
+    c = learn.model.eval()(seen).argmax(1)
+    other = (c+1+torch.arange(n)%2)%3
+    close(learn.attribute(contrast(hires_cam, other), dl=dl)[2], torch.cat([contrast(hires_cam, int(o))(seen[i:i+1], None, learn.model) for i,o in enumerate(other)]))
+
+def test_rows_that_do_not_fit_the_loader(learn):
+    dl = learn.dls.valid.new(bs=4)
+    for base in (torch.zeros(4,1,60), torch.zeros(16,1,60)): # as many as a batch, more than the loader holds
+        with says(ValueError, f'has {len(base)} series for 15 items'): learn.attribute(occlusion, dl=dl, baseline=base)
+        with says(ValueError, f'has {len(base)} series for 15 items'): learn.attribute(partial(occlusion, baseline=base), dl=dl)
+    with says(ValueError, '4 classes for'): learn.attribute(contrast(hires_cam, [0,2,2,0]), dl=dl, y=1)
+    with says(ValueError, 'do not fit'): learn.attribute(numbered(4), dl=dl)
+
+def maps(fig): return [np.asarray(o.get_array()) for ax in fig.axes for o in ax.collections if isinstance(o, (SeriesLine,HeatRows))]
+
+@pytest.mark.parametrize('idxs', [[9,2,14], slice(3,6), -1, 7, np.arange(15)%5==1])
+def test_pictures_give_each_item_its_own_row(learn, idxs):
+    want = np.atleast_1d(np.arange(15)[idxs])
+    assert [o.max() for o in maps(learn.show_cam(idxs, func_cam=numbered(15), force_scale=False))]==(want+1).tolist()
+    got = maps(learn.show_class_cams(idxs, method=numbered(15), scale=None))
+    assert [np.unique(o).tolist() for o in got]==[[i+1] for i in want] and got[0].shape==(3,60)
+    sign = precomputed((torch.arange(15)%3-1.)[:,None,None].expand(15,1,60))
+    assert [np.unique(o).tolist() for o in maps(learn.show_methods([sign, sign], idxs))]==2*[[i%3-1] for i in want]
+
+def test_pictures_of_spread_items_too(learn):
+    assert find_numbers(learn.dls.valid, [-1,3]).tolist()==[14,3] and find_numbers(learn.dls.valid, slice(2)).tolist()==[0,1]
+    fig = learn.show_cam(max_n=3, func_cam=numbered(15), force_scale=False)
+    assert [o.max() for o in maps(fig)]==[1,8,15]
+
+def test_several_models_give_each_item_its_own_row(learn):
+    other = tiny_cnn(1, 3, seed=1)
+    base = torch.randn(15,1,60, generator=torch.Generator().manual_seed(0))
+    both = over_models(partial(occlusion, baseline=base), [learn.model, other])
+    got = maps(learn.show_cam([9,2], func_cam=both, force_scale=False, style='band'))[0]
+    x = get_batch(learn.dls.valid, [9])[0]
+    y = sum(o.eval()(x.as_subclass(Tensor)).softmax(1) for o in (learn.model,other)).argmax(1)
+    want = sum(occlusion(x, y, o, baseline=base[9:10]) for o in (learn.model,other))/2
+    np.testing.assert_allclose(got, want[0], atol=1e-6)
+
+def test_a_second_result_is_refused_in_one_sentence(learn):
+    gap = partial(integrated_grads, return_gap=True, n_steps=4)
+    for call in (lambda: learn.attribute(gap), lambda: learn.attribute(integrated_grads, return_gap=True, n_steps=4), lambda: learn.show_cam(max_n=2, func_cam=gap),
+                 lambda: learn.show_class_cams(0, method=gap), lambda: learn.show_methods([hires_cam, gap], max_n=2)):
+        with says(ValueError, 'second result beside its maps', 'Integrated gradients'): call()
+    with says(TypeError, 'two maps a series'): learn.attribute(over_models(hires_cam, [learn.model]))
+
+def test_what_takes_long_has_a_bar(learn, monkeypatch):
+    import tsviz.learner as m
+    seen,clock = [],iter(range(10**6))
+    monkeypatch.setattr(m, 'progress_bar', lambda o, **kw: seen.append(len(o)) or o)
+    dl,three = learn.dls.valid.new(bs=2),[cam_acts, grad_cam, hires_cam]
+    def both(): return learn.attribute(hires_cam, dl=dl)[2],len(maps(learn.show_methods(three, max_n=1)))
+    learn.progress = True
+    want = both()
+    assert not seen # quick
+    monkeypatch.setattr(m, 'perf_counter', lambda: 3*next(clock)) # three seconds an item: two are done when the bar comes
+    got = both()
+    assert seen==[7,2] and torch.equal(got[0], want[0]) and got[1]==want[1]==3
+    del learn.progress
+    got = both()
+    assert seen==[7,2] and torch.equal(got[0], want[0])

@@ -533,7 +533,7 @@ def test_items_say_which_series_these_are():
 
 @pytest.mark.parametrize('bad', [dict(n_samples=1.5), dict(n_samples=True), dict(n_samples=0), dict(std='a'), dict(std=-1.), dict(std=float('nan')), dict(seed='a'), dict(seed=1.5), dict(seed=-1), dict(bs=0)])
 def test_smoothed_refuses(bad):
-    with pytest.raises(ValueError, match=f'`{next(iter(bad))}` must be .* got {next(iter(bad.values()))!r}'): smoothed(hires_cam, **bad)
+    with pytest.raises(ValueError, match=f'`{next(iter(bad))}` must be .*, got {next(iter(bad.values()))!r}'): smoothed(hires_cam, **bad)
 
 def test_combinators_refuse():
     for o in (3, '0', None):

@@ -1,7 +1,7 @@
 "Every method there is, on every kind of target and model: what a user may count on whichever name is picked"
 import inspect
 from functools import partial
-import pytest, torch, torch.nn as nn
+import numpy as np, pytest, torch, torch.nn as nn
 from common import says
 from tsviz.all import attr_methods, fcn, inception_time, opposite, raw_method, resnet1d
 from tsviz.core import pass_steps
@@ -159,3 +159,12 @@ def test_parameters_have_one_name_each():
     assert all(m.__doc__ and '\n' not in m.__doc__ for m in own.values())
     assert len({m.name for m in own.values()})==len(own)
     for k,m in own.items(): assert inspect.signature(m).parameters['layer'].default is None, k
+
+@pytest.mark.parametrize('name', [k for k in own if takes(k, 'seed')])
+def test_seeds(name):
+    "An int from 0, NumPy's too; anything else is one sentence"
+    model,kw = tiny_cnn(2,3),dict(baseline='noise') if takes(name, 'baseline') else {}
+    assert torch.equal(run(name, x, 0, model, seed=np.int64(3), **kw), run(name, x, 0, model, seed=3, **kw))
+    assert not torch.equal(run(name, x, 0, model, seed=4, **kw), run(name, x, 0, model, seed=3, **kw))
+    for bad in ('a', 1.5, -1, None, True):
+        with says(ValueError, f'`seed` must be an int from 0 to 2**32-1, got {bad!r}'): run(name, x, 0, model, seed=bad, **kw)

@@ -241,7 +241,7 @@ def test_what_shapley_refuses():
                      (dict(n_segments=2.5),'got 2.5'), (dict(n_samples=True),'got True'), (dict(bs=0),'`bs`')]:
         with says(ValueError, words): window_shap(x, y, model, **kw)
     for m,s in itertools.product((occlusion,ablation,window_shap), (None,'1',1.,True)):
-        with says(ValueError, f'`seed` must be an int, got {s!r}'): m(x, y, model, seed=s)
+        with says(ValueError, f'`seed` must be an int from 0 to 2**32-1, got {s!r}'): m(x, y, model, seed=s)
 
 def test_numpy_counts():
     "2**64 does not fit a NumPy int; torch takes none as a seed"

@@ -7,10 +7,12 @@ from matplotlib.figure import Figure
 from common import same, says
 from tsviz.cam import cam_acts, class_cam, grad_cam, grad_cam_acts, hires_cam, layer_cam
 from tsviz.check import model_state
-from tsviz.method import contrast, over_layers, over_models, precomputed, smoothed
+from tsviz.heat import show_class_cams
+from tsviz.method import attr_method, attr_methods, contrast, over_layers, over_models, precomputed, smoothed
+from tsviz.perturb import occlusion
 from tsviz.plot import HeatRows, SeriesBand, SeriesLine, SeriesPoints
 from tsviz.score import prob
-from tsviz.show import show_methods
+from tsviz.show import show_cam, show_methods
 from tsviz.synth import fit_tiny, planted, tiny_cnn
 
 x,y,_ = planted(n=24, n_classes=3, n_steps=64, noise=.1)
@@ -19,6 +21,14 @@ names = ['Gun','Point','Wave']
 methods = [grad_cam, hires_cam, cam_acts]
 
 pytestmark = pytest.mark.usefixtures('nothing_left_behind')
+
+@pytest.fixture
+def placed(): "Asked for by tests of places"
+
+@pytest.fixture(autouse=True)
+def layout(request, monkeypatch):
+    "Finding places is matplotlib's work and most of the time: only where places matter"
+    if 'placed' not in request.fixturenames: monkeypatch.setattr('tsviz.show.fix_layout', lambda fig: fig.set_layout_engine('none'))
 
 def heats(fig): return [o for ax in fig.axes for o in ax.collections if isinstance(o, HeatRows)]
 def maps(fig): return [np.asarray(o.get_array()) for o in heats(fig)]
@@ -29,6 +39,7 @@ def read(fig): return fig.get_supxlabel().replace('\n', ' ')
 
 # what is drawn
 
+@pytest.mark.usefixtures('placed')
 def test_a_row_for_each_method_and_a_column_for_each_series():
     fig = show_methods(x[:2], y[:2], model, methods, i2o=names)
     assert isinstance(fig, Figure) and rows(fig)==['Grad-CAM','HiResCAM','CAM'] and titles(fig)==['[Gun]','[Point]']
@@ -64,9 +75,12 @@ def test_the_line_says_what_is_there():
     assert ['Red is positive' in o for o in said]==[True,False,True] and ['Green' in o for o in said]==[False,True,True]
     assert 'Red' not in (own := read(show_methods(x[:2], 0, model, [hires_cam], cmap='hot'))) and 'Each cell' in own
     assert read(show_methods(x, y, model, [grad_cam], max_n=3)).endswith('The first 3 of 24 series.') and 'The first' not in said[0]
-    for width in (5,13): # it fits
-        fig = show_methods(x, y, model, [hires_cam,grad_cam], figsize=(width,3), max_n=1)
-        assert fig._supxlabel.get_window_extent().x1<=fig.bbox.width
+
+@pytest.mark.usefixtures('placed')
+@pytest.mark.parametrize('width', [5,13])
+def test_the_line_fits(width):
+    fig = show_methods(x, y, model, [hires_cam,grad_cam], figsize=(width,3), max_n=1)
+    assert fig._supxlabel.get_window_extent().x1<=fig.bbox.width
 
 @pytest.mark.parametrize('style,kind', [('line',SeriesLine), ('scatter',SeriesPoints), ('strip',HeatRows), ('band',HeatRows)])
 def test_styles(style, kind):
@@ -189,6 +203,39 @@ def test_model_and_random_state_are_as_found():
     with pytest.raises(ValueError): show_methods(x[:2], 0, m, [hires_cam, partial(over_layers(grad_cam, [0]), layer=1)])
     same(before, model_state(m))
     assert torch.equal(state, torch.get_rng_state())
+
+def test_parameters_of_methods_are_told_where_to_go():
+    both = [hires_cam, partial(grad_cam, relu=False)]
+    with says(TypeError, "has no parameter 'relu'", 'pass `partial(grad_cam, relu=...)`'): show_methods(x[:2], 0, untouched, both, relu=True)
+    with says(TypeError, 'pass `partial(cam_acts, reduction=...)`'): show_methods(x[:2], 0, untouched, {'mine': cam_acts}, reduction='max')
+    for m in (grad_cam, partial(grad_cam, relu=False)):
+        with says(TypeError, "has no parameter 'relu'", 'pass `partial(grad_cam, relu=...)`'): show_cam((x[:2],y[:2]), untouched, func_cam=m, relu=True)
+        with says(TypeError, "has no parameter 'relus'"): show_cam((x[:2],y[:2]), untouched, func_cam=m, relus=True)
+    with says(TypeError, 'pass `partial(hires_cam, call=...)`'): show_class_cams((x[:2],y[:2]), untouched, method=hires_cam, call=0)
+
+def test_a_second_result_is_refused():
+    two = attr_method(lambda f, x: (x, x[:,0,0]), name='Two')
+    attr_methods.pop('<lambda>')
+    for call in (lambda: show_methods(x[:2], 0, model, [hires_cam, two]), lambda: show_cam((x[:2],y[:2]), model, func_cam=two), lambda: show_class_cams(x[0], model, method=two)):
+        with says(ValueError, 'Two', 'second result beside its maps'): call()
+
+def test_items_are_the_first_unless_said():
+    "Of 24 series two are drawn: each with its own row of what is given one an item"
+    level = precomputed(torch.arange(24)[:,None,None].remainder(3).sub(1.).expand(24,1,64))
+    base = torch.randn(24,1,64, generator=torch.Generator().manual_seed(0))
+    assert [o[0,0] for o in maps(show_methods(x, 0, model, [level], max_n=4))]==[-1,0,1,-1]
+    assert [o[0,0] for o in maps(show_methods(x[:2], 0, model, [level], items=torch.tensor([5,9])))]==[1,-1]
+    for m in (partial(occlusion, baseline=base), over_models(partial(occlusion, baseline=base), [model])):
+        for rows in ([0,1],[7,3]):
+            raw = torch.cat([occlusion(x[i:i+1], 1, model, baseline=base[i:i+1]) for i in rows])
+            fig = show_methods(x, 1, model, [m], max_n=2) if rows==[0,1] else show_methods(x[rows], 1, model, [m], items=torch.tensor(rows))
+            for got,o in zip(maps(fig), raw, strict=True): np.testing.assert_allclose(got[0], o[0]/o.abs().max(), atol=1e-5)
+
+def test_progress_goes_through_the_methods():
+    seen = []
+    def bar(o):
+        for k,m in (o := list(o)): seen.append((len(o),k)); yield k,m
+    assert len(maps(show_methods(x[:2], 0, model, {'a':grad_cam, 'b':hires_cam}, progress=bar)))==4 and seen==[(2,'a'),(2,'b')]
 
 def test_the_model_is_asked_once_and_once_a_method():
     class Counter(nn.Module):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np, torch, torch.nn as nn
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from .core import as_plain, did_you_mean, find_bs, in_passes, keep_random, needs_mask, upsample
+from .core import as_plain, did_you_mean, find_bs, find_seed, in_passes, keep_random, needs_mask, upsample
 from .method import Method
 from .score import TargetScore, explaining, find_layer, layer_name, run_model
 
@@ -208,8 +208,7 @@ def _as_map(spec, attr, x):
 
 # %% ../nbs/13_captum.ipynb #f1b8b3ef
 def _check_params(spec, seed, params):
-    if isinstance(seed, bool) or not isinstance(seed, (int,np.integer)) or not 0<=seed<2**32:
-        raise ValueError(f"`seed` must be an int from 0 to 2**32-1, got {seed!r}")
+    find_seed(seed)
     need = [k for k,v in {**spec.made(), **spec.called()}.items() if v is inspect.Parameter.empty and k!='baselines' and params[k] is None]
     if need: raise ValueError(f"captum's {spec} needs `{need[0]}`: pass `from_captum({spec.outer.__name__}, {need[0]}=...)`")
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['reductions', 'baselines', 'pass_steps', 'as_plain', 'as_batch', 'did_you_mean', 'as_eager', 'like_model',
-           'find_reduction', 'reduce_acts', 'step_mask', 'scale_acts', 'upsample', 'draw_noise', 'zero_baseline',
-           'mean_baseline', 'noise_baseline', 'permuted_baseline', 'linear_baseline', 'window_mean_baseline',
-           'Opposite', 'opposite', 'opposite_baseline', 'needs_mask', 'find_baseline', 'Target', 'Contrast', 'prob',
-           'logprob', 'as_target', 'keep_random', 'find_bs', 'out_of_memory', 'in_passes']
+           'find_reduction', 'reduce_acts', 'step_mask', 'scale_acts', 'upsample', 'find_seed', 'draw_noise',
+           'zero_baseline', 'mean_baseline', 'noise_baseline', 'permuted_baseline', 'linear_baseline',
+           'window_mean_baseline', 'Opposite', 'opposite', 'opposite_baseline', 'needs_mask', 'find_baseline', 'Target',
+           'Contrast', 'prob', 'logprob', 'as_target', 'keep_random', 'find_bs', 'out_of_memory', 'in_passes']
 
 # %% ../nbs/00_core.ipynb #926d02dd
 import difflib, random
@@ -137,13 +137,21 @@ def upsample(
     return F.interpolate(acts, size=size, mode=mode, align_corners=False if mode=='linear' else None)
 
 # %% ../nbs/00_core.ipynb #d3dc1bf0
+def find_seed(
+    seed, # an int from 0, NumPy's too
+)->int:
+    "The door for seeds"
+    if isinstance(seed, bool) or not isinstance(seed, (int,np.integer)) or not 0<=seed<2**32:
+        raise ValueError(f"`seed` must be an int from 0 to 2**32-1, got {seed!r}")
+    return int(seed)
+
 def draw_noise(
     x:Tensor, # (B,C,T)
     n:int, # draws
     seed:int=0, # seed of the generator, which is a new one
 )->Tensor: # (n,1,C,T): standard normal, shared by all items, so that an item's map does not depend on its neighbours
     "`n` draws of noise shaped like an item of `x`"
-    return torch.randn(n, 1, *x.shape[1:], generator=torch.Generator().manual_seed(seed)).to(x)
+    return torch.randn(n, 1, *x.shape[1:], generator=torch.Generator().manual_seed(find_seed(seed))).to(x)
 
 def zero_baseline(x, mask=None, seed=0):
     "Zeros"
@@ -159,7 +167,7 @@ def noise_baseline(x, mask=None, seed=0):
 
 def permuted_baseline(x, mask=None, seed=0):
     "The series' own steps in another order, one order for all items and channels"
-    return x[..., torch.randperm(x.shape[-1], generator=torch.Generator().manual_seed(seed)).to(x.device)]
+    return x[..., torch.randperm(x.shape[-1], generator=torch.Generator().manual_seed(find_seed(seed))).to(x.device)]
 
 # %% ../nbs/00_core.ipynb #26b62fb7
 def _neighbours(x, mask):
@@ -209,7 +217,7 @@ def opposite(
     refs,labels = as_batch(refs),as_plain(labels)
     if labels.shape!=(len(refs),) or labels.is_floating_point():
         raise ValueError(f"`labels` must be {len(refs)} ints, the class of each reference series, got {labels.dtype} of shape {tuple(labels.shape)}")
-    return Opposite(refs, labels, nearest, seed)
+    return Opposite(refs, labels, nearest, find_seed(seed))
 
 def opposite_baseline(x, mask=None, seed=0):
     "Says what `opposite` needs"

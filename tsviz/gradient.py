@@ -12,39 +12,90 @@ from weakref import WeakSet
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from .core import as_batch, as_plain, did_you_mean, find_bs, in_passes, keep_random
+from .core import as_batch, as_plain, did_you_mean, find_bs, find_seed, in_passes, keep_random
 from .method import attr_method, smoothed
 from .score import LayerRun, TargetScore, _nodes, _tensors
 from .cam import grad_cam
+
+# %% ../nbs/11_gradient.ipynb #0eb51af0
+_long = 16
+_cl = lambda o: o.transpose(1,2).contiguous().transpose(1,2).unsqueeze(2) # (N,C,T) -> (N,C,1,T), channels last in memory
+
+class _Conv(torch.autograd.Function):
+    "A 1D convolution that goes backward as a 2D one, channels last"
+    generate_vmap_rule = True
+    @staticmethod
+    def forward(x, w, b, stride, pad, dilation): return F.conv1d(x, w, b, stride, pad, dilation)
+    @staticmethod
+    def setup_context(ctx, ins, out):
+        x,w,_,*ctx.how = ins
+        ctx.shape = x.shape; ctx.save_for_backward(w)
+    @staticmethod
+    def backward(ctx, g):
+        (w,),(s,p,d) = ctx.saved_tensors,ctx.how
+        x = g.new_empty(()).expand(ctx.shape).unsqueeze(2) # only its shape is looked at
+        g,_,_ = torch.ops.aten.convolution_backward(_cl(g), x, _cl(w), None, [1,s], [0,p], [1,d], False, [0,0], 1, [True,False,False])
+        return g.squeeze(2).contiguous(),None,None,None,None,None
+
+def _conv_args(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1): # as torch names them
+    "Those of `_Conv`, or None where torch's own way is taken"
+    for o in (input,weight):
+        if type(o) not in (Tensor,torch.nn.Parameter) or o.device.type!='cpu' or o.dtype!=torch.float32 or o.ndim!=3: return
+    if not input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad): return
+    n_in,k = weight.shape[1:]
+    if groups!=1 or n_in<8 or k<_long: return
+    s,p,d = [o[0] if isinstance(o, (tuple,list)) else o for o in (stride,padding,dilation)]
+    if p=='valid': p = 0
+    if p=='same' and d*(k-1)%2==0: p = d*(k-1)//2 # else one side gets more
+    return None if isinstance(p, str) else (input, weight, bias, s, p, d)
+
+class _Quick(TorchFunctionMode):
+    "Inside, long convolutions on the CPU go backward faster"
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        own = _conv_args(*args, **kwargs) if func is torch.conv1d and torch.is_grad_enabled() else None
+        return func(*args, **kwargs) if own is None else _Conv.apply(*own)
+
+def _grad(f, x, items=None): # -> (N,C,T)
+    "The gradient of the score in the series"
+    with _Quick(): return f.grad(x, items)
+
+def _rows(x, bs): # -> at least 1
+    "The rows in a pass of gradients"
+    return max(2, find_bs(x)//4) if bs is None else find_bs(x, bs)
 
 # %% ../nbs/11_gradient.ipynb #3bd021d1
 @attr_method(name='Gradient')
 def gradient(f, x):
     "The gradient of the score in the series, signed [Simonyan 2014]"
-    return f.grad(x)
+    return _grad(f, x)
 
 # %% ../nbs/11_gradient.ipynb #5d422936
 @attr_method(name='Saliency')
 def saliency(f, x):
     "The size of the gradient [Simonyan 2014]"
-    return f.grad(x).abs()
+    return _grad(f, x).abs()
 
 # %% ../nbs/11_gradient.ipynb #b8734d33
 @attr_method(name='Input x gradient')
 def input_x_grad(f, x):
     "The series times its gradient [Shrikumar 2016]"
-    return x*f.grad(x)
+    return x*_grad(f, x)
 
 # %% ../nbs/11_gradient.ipynb #26ccf004
+def _check_count(name, n, least):
+    if isinstance(n, bool) or not isinstance(n, (int,np.integer)) or n<least: raise ValueError(f"`{name}` must be an int of at least {least}, got {n!r}")
+
 @attr_method(name='SmoothGrad')
 def smooth_grad(f, x,
     n_samples:int=25, # noisy copies
     std:float=.1, # of the noise, as a fraction of each channel's range
     seed:int=0, # of the noise
-    bs:int=None, # rows in a pass; None: what `find_bs` finds
+    bs:int=None, # rows in a pass; None: a quarter of what `find_bs` finds
 ):
     "The mean gradient over noisy copies of the series [Smilkov 2017]"
-    return smoothed(gradient, n_samples, std, seed, bs)(x, f.hold(x).y, f.model)
+    _check_count('n_samples', n_samples, 1)
+    return smoothed(gradient, n_samples, std, seed, _rows(x, bs))(x, f.hold(x).y, f.model)
 
 # %% ../nbs/11_gradient.ipynb #c9d0a25d
 _relus = {F.relu, torch.relu, Tensor.relu, torch.ops.aten.relu, torch.ops.aten.relu.default}
@@ -65,7 +116,7 @@ class _ReLURule(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func not in _relus and func not in _inplace_relus: return func(*args, **kwargs)
-        a,inplace = [*args, *kwargs.values()][0],func in _inplace_relus or kwargs.get('inplace') or args[1:2]==(True,)
+        a,inplace = [*args, *kwargs.values()][0],func in _inplace_relus or kwargs.get('inplace')
         res = _Ruled.apply(a, self.rule)
         return a.copy_(res) if inplace else res # written through: the model may go on with `a` and drop the result
 
@@ -104,7 +155,7 @@ def _ruled_grad(f, x, name, rule):
         return f._select(out, len(x))
     score = TargetScore(f.model, look)
     with keep_random(x.device): score(x) # a forward that draws draws the same again
-    with _ReLURule(rule): return score.grad(x)
+    with _ReLURule(rule): return _grad(score, x)
 
 # %% ../nbs/11_gradient.ipynb #3303aa81
 @attr_method(name='Guided backprop')
@@ -153,9 +204,9 @@ def _path_grads(f, x, refs, alphas, weights, bs):
         i,items = rows//n,rows%n
         b = refs(i, items)
         d = x[items]-b
-        g = f.grad(b + alphas[i].to(x)*d, items)
+        g = _grad(f, b + alphas[i].to(x)*d, items)
         return weights[i]*d.double()*g.double()
-    for rows,part in in_passes(grads, n*len(alphas), find_bs(x, bs)): total.index_add_(0, (rows%n).to(x.device), part)
+    for rows,part in in_passes(grads, n*len(alphas), _rows(x, bs)): total.index_add_(0, (rows%n).to(x.device), part)
     return total
 
 def _gap(f, x, total, refs, draws, bs):
@@ -167,15 +218,12 @@ def _gap(f, x, total, refs, draws, bs):
     return (total.sum((1,2)) - (top-base)).to(x)
 
 # %% ../nbs/11_gradient.ipynb #1bc93b91
-def _check_count(name, n, least):
-    if isinstance(n, bool) or not isinstance(n, (int,np.integer)) or n<least: raise ValueError(f"`{name}` must be an int of at least {least}, got {n!r}")
-
 @attr_method(name='Integrated gradients')
 def integrated_grads(f, x,
     baseline=0., # where the way starts: a number, a tensor, a name in `baselines`, `opposite(...)` or a function of `x`
     n_steps:int=50, # gradients on the way
     rule='gausslegendre', # a name in `path_rules`
-    bs:int=None, # rows (items times steps) in a pass; None: what `find_bs` finds
+    bs:int=None, # rows (items times steps) in a pass; None: a quarter of what `find_bs` finds
     return_gap:bool=False, # return (map, sum(map) - (s(x)-s(baseline))) too: the error of the sum, (B,)
     seed:int=0, # of a random baseline
 ):
@@ -209,7 +257,7 @@ def _as_set(baselines, x): # -> (N,C,T), or None where `baselines` is a single b
 def _references(baselines, f, x, n, seed): # -> (alphas (n,), `refs(draws, items)` -> rows of references)
     "The `n` draws of a reference and a place on the way, the same for all items"
     sets = _as_set(baselines, x)
-    alphas,which = _spread(np.random.default_rng(seed), n if sets is None else len(sets), n)
+    alphas,which = _spread(np.random.default_rng(find_seed(seed)), n if sets is None else len(sets), n)
     which = torch.from_numpy(which)
     if sets is not None: return alphas, lambda i,items: sets[which[i]]
     def refs(i, items): # a random baseline is drawn anew for each draw
@@ -222,7 +270,7 @@ def expected_grads(f, x,
     baselines='permuted', # (N,C,T): the reference series, of training items for instance; or any `baseline`, a random one drawn anew each time
     n_samples:int=50, # draws of a reference and a place on the way
     seed:int=0, # of the draws
-    bs:int=None, # rows (items times draws) in a pass; None: what `find_bs` finds
+    bs:int=None, # rows (items times draws) in a pass; None: a quarter of what `find_bs` finds
     return_gap:bool=False, # return (map, sum(map) - (s(x) - mean s(reference))) too, (B,)
 ):
     "Integrated gradients from a set of reference series, in expectation [Erion 2021]"

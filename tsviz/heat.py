@@ -153,6 +153,11 @@ _strip_scales = { # name -> function of the strips (B,N,T)
     'class': lambda o: scale_acts(o.flatten(0,1)[:,None], how='max').reshape(o.shape),
     None:    lambda o: o}
 
+def _check_strips(kwargs, scale):
+    "Refuse what the strips of classes do not have"
+    if own := {'labels','strips'} & {*kwargs}: raise TypeError(f"show_class_cams takes no {min(own)!r}: its strips are the classes, name them with `i2o`")
+    if scale not in _strip_scales: raise ValueError(f"`scale` must be one of {list(_strip_scales)}, got {scale!r}")
+
 def _pick_classes(
     out:Tensor, # (B,n) outputs or probabilities
     labels=None, # (B,), or `None`
@@ -165,15 +170,15 @@ def _pick_classes(
         out = out.scatter(1, labels.long()[:,None], torch.inf)
     return out.topk(min(max_classes, out.shape[1])).indices.sort(1).values
 
-def _class_maps(method, x, classes, n_out, model, layer=None, lengths=None):
+def _class_maps(method, x, classes, n_out, model, layer=None, lengths=None, items=None):
     "Raw strips (B,N,T) of a method for the `classes` (B,N) of each series, and its printed name; a binary logit speaks for class 1, negated for class 0"
     n = classes.shape[1]
     if n_out==1 and n==2:
-        both = [find_maps(method, x, lambda out,sign=o: sign*out.reshape(len(out)), model, layer, force_scale=False, lengths=lengths) for o in (-1,1)]
+        both = [find_maps(method, x, lambda out,s=o: s*out.reshape(len(out)), model, layer, force_scale=False, lengths=lengths, items=items) for o in (-1,1)]
         return torch.stack([o.sum(1) for o,*_ in both], 1),both[0][1]
     y = classes.flatten() if n_out>1 else None
     attrs,printed,_ = find_maps(method, x.repeat_interleave(n, 0), y, model, layer, force_scale=False,
-                              lengths=None if lengths is None else lengths.repeat_interleave(n))
+                              lengths=None if lengths is None else lengths.repeat_interleave(n), items=items.repeat_interleave(n))
     return attrs.sum(1).reshape(len(x), n, -1),printed
 
 # %% ../nbs/42_heat.ipynb #dad3607c
@@ -205,20 +210,20 @@ def show_class_cams(
     title=None, # of the whole, or of the only series
     titles=None, # (B,) titles of the series; `None`: the label and the method
     dpi='figure', # dots an inch of the saved file, of what is pixels there
+    items=None, # (B,) ints, as in `find_maps`
     **kwargs, # for `show_strips` (`fs`, `vmin`, ...) and on to `show_series`
 ): # fig
     "Draw series, each with a strip of heat for every class"
-    if own := {'labels','strips'} & {*kwargs}: raise TypeError(f"show_class_cams takes no {min(own)!r}: its strips are the classes, name them with `i2o`")
-    check_style(show_class_cams, kwargs, show_strips, show_series, artist=Line2D)
+    _check_strips(kwargs, scale)
+    check_style(show_class_cams, kwargs, show_strips, show_series, artist=Line2D, methods=[method])
     check_func_cam(method, 'method')
     if (new := fig is None) and figsize is not None: fig = new_fig(figsize)
     if savefig is not None: savefig = find_file(savefig)
-    if scale not in _strip_scales: raise ValueError(f"`scale` must be one of {list(_strip_scales)}, got {scale!r}")
     x,labels,lengths = find_batch(batch, lengths, xs)
     i2o,short = find_i2o(i2o, 32),find_i2o(i2o, 18)
     probs = find_probs(out := find_outputs(x, model, lengths), labels, model)
     classes = _pick_classes(out if out.shape[1]>1 else probs, labels, max_classes)
-    strips,printed = _class_maps(method, x, classes, out.shape[1], model, layer, lengths)
+    strips,printed = _class_maps(method, x, classes, out.shape[1], model, layer, lengths, torch.arange(len(x)) if items is None else items)
     strips = _strip_scales[scale](strips.relu() if relu else strips)
     titles = ifnone(titles, find_titles(find_names(i2o, labels, probs), printed, []))
     if len(titles)!=len(x): raise ValueError(f"`titles` must hold one for each of the {len(x)} series, got {len(titles)}")

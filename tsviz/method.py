@@ -13,7 +13,7 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 from fastcore.basics import patch
-from .core import Contrast, Opposite, as_plain, as_batch, did_you_mean, draw_noise, find_baseline, find_bs, find_reduction, in_passes, scale_acts, step_mask, upsample
+from .core import Contrast, Opposite, as_plain, as_batch, did_you_mean, draw_noise, find_baseline, find_bs, find_reduction, find_seed, in_passes, scale_acts, step_mask, upsample
 from .score import LayerRun, TargetScore, Target, as_target, as_eager, explaining, find_layer, like_model, run_model
 
 # %% ../nbs/02_method.ipynb #a55a9e52
@@ -208,7 +208,7 @@ def _check_draws(n_samples, std, seed, bs):
     whole = lambda o: isinstance(o, Integral) and not isinstance(o, bool)
     if not whole(n_samples) or n_samples<1: raise ValueError(f"`n_samples` must be at least 1, an int, got {n_samples!r}")
     if not isinstance(std, Real) or not 0<=std<math.inf: raise ValueError(f"`std` must be a fraction of the range, 0 or more, got {std!r}")
-    if not whole(seed) or seed<0: raise ValueError(f"`seed` must be an int from 0, got {seed!r}")
+    find_seed(seed)
     find_bs(torch.zeros(1,1,1), bs)
 
 def _smoothed(m, n_samples, std, seed, bs, x, y, model, layer, items, /, **params):

@@ -9,7 +9,7 @@ __all__ = ['occlusion', 'impulse_response', 'ablation', 'window_shap']
 import math
 from numbers import Integral, Real
 import torch
-from .core import as_plain, did_you_mean, find_bs, in_passes, needs_mask
+from .core import as_plain, did_you_mean, find_bs, find_seed, in_passes, needs_mask
 from .field import local_scores
 from .method import attr_method
 
@@ -18,10 +18,6 @@ def _at_least_1(**kw):
     "Refuse what is no int from 1"
     for k,v in kw.items():
         if isinstance(v, bool) or not isinstance(v, Integral) or v<1: raise ValueError(f"`{k}` must be an int from 1, got {v!r}")
-
-def _as_seed(seed): # -> int
-    if isinstance(seed, bool) or not isinstance(seed, Integral): raise ValueError(f"`seed` must be an int, got {seed!r}")
-    return int(seed)
 
 def _scores(f, x, n, rows, bs):
     "Scores (n,B), in float64, of the items under n changes; `rows(p, items)` makes some of the rows (N,C,T)"
@@ -32,7 +28,7 @@ def _scores(f, x, n, rows, bs):
 
 def _replace(f, x, mask, baseline, seed):
     "`(p, items) -> (N,C,T)`: items with the steps of `mask(p)` (N,C|1,T) replaced"
-    seed = _as_seed(seed)
+    seed = find_seed(seed)
     base = None if needs_mask(baseline) else f.baseline(baseline, x, seed)
     def rows(p, items):
         o,m = x[items.to(x.device)],mask(p.to(x.device))
@@ -177,7 +173,7 @@ def window_shap(f, x,
 ):
     "Shapley values of segments, spread over their steps: the map sums to s(x) - s(baseline) [Lundberg & Lee 2017; Castro 2009; Mitchell 2022]"
     _at_least_1(n_segments=n_segments, n_samples=n_samples)
-    n,n_samples,seed = min(int(n_segments), x.shape[-1]),int(n_samples),_as_seed(seed)
+    n,n_samples,seed = min(int(n_segments), x.shape[-1]),int(n_samples),find_seed(seed)
     if exact := 2**n <= 2*n_samples*(n-1)+2: sets = _all_sets(n)
     else: sets,which = _walked_sets(orders := _draw_orders(n, n_samples, seed))
     segment,sets = torch.arange(x.shape[-1], device=x.device)*n//x.shape[-1],sets.to(x.device)

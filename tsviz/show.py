@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from .core import did_you_mean, scale_acts
 from .score import Target, as_target
-from .method import method_name
+from .method import is_method, method_name
 from .line import as_name, as_rows, fold_text, shorten
 from .batch import (check_func_cam, find_batch, find_i2o, find_limits, find_maps, find_names, find_notes, find_outputs, find_probs, find_target,
                          find_titles, scale_stds)
@@ -51,9 +51,7 @@ def save_fig(
 ): # the file written
     "Save `fig` whole or not at all: under a temporary name in the same folder, then moved"
     path,fig = find_file(path),fig.canvas.figure
-    if not isinstance(path, Path):
-        fig.savefig(path, **kwargs)
-        return path
+    if not isinstance(path, Path): return fig.savefig(path, **kwargs) or path
     tmp = path.with_name(f'.{uuid.uuid4().hex}{path.suffix}')
     try:
         fig.savefig(tmp, **kwargs)
@@ -76,6 +74,7 @@ def check_style(
     kwargs, # what it was given
     *inner, # the pictures that get what it does not know
     artist=LineCollection, # that gets what they do not know, unless a style is given
+    methods=(), # drawn by the picture: their parameters are no parameters of its own
 ):
     "Refuse what no one knows, with the name that may have been meant"
     check_figsize(kwargs.get('figsize'))
@@ -87,6 +86,8 @@ def check_style(
     for k in kwargs:
         meant = [o for o in _instead.get(k, []) if o in params]
         hint = f" Did you mean {meant[0]!r}?" if meant else did_you_mean(k, [*sorted(params),*sorted(known-params)], 1)
+        for o in [getattr(o, 'func', o) for o in methods if is_method(o)]:
+            if k in inspect.signature(o).parameters: hint = f" It is one of the method: pass `partial({o!r}, {k}=...)`"
         if k not in known: raise TypeError(f"{show.__name__} has no parameter {k!r}.{hint}")
     for k in {'linestyles','linestyle','ls'} & {*kwargs}:
         try: LineCollection([], linestyles=kwargs[k])
@@ -116,8 +117,7 @@ def fit_titles(
 def _add_axes(fig, n, axs=None, few=16):
     "`n` axes on `fig` in `int(sqrt(n))` rows, or `axs`; and the number of columns"
     if axs is not None: return axs,1
-    rows = int(n**.5)
-    cols = -(-n//rows)
+    cols = -(-n//(rows := int(n**.5)))
     axs = fig.subplots(rows, cols, sharex=n<=few, squeeze=False).ravel()
     for ax in axs[n:]: ax.remove()
     return axs[:n],cols
@@ -208,8 +208,7 @@ def show_attrs(
     for name,o in dict(attrs=attrs, titles=titles, lengths=lengths, stds=stds).items():
         if o is not None and len(o)!=n: raise ValueError(f"`{name}` must hold one for each of the {n} series, got {len(o)}")
     if axs is not None: axs,fig = _given_axes(axs, n if multi_fig else 1, fig)
-    if check_figsize(figsize) is not None and fig is not None:
-        raise ValueError("`figsize` is the size of a new figure: leave it out where `fig` or `axs` is given")
+    if check_figsize(figsize) is not None and fig is not None: raise ValueError("`figsize` is the size of a new figure: leave it out if `fig` or `axs` is given")
     stops = [None]*n if lengths is None else [int(o) for o in lengths]
     cut = lambda rows,name: [as_rows(o, f'{name}[{i}]')[:,:stop] for i,(o,stop) in enumerate(zip(rows, stops))]
     given = {k: cut(o, f'{k}s') for k,o in dict(attr=attrs, std=stds).items() if o is not None}
@@ -235,13 +234,11 @@ def show_attrs(
 # %% ../nbs/41_show.ipynb #cdba574b
 def _find_place(n, multi_fig, figsize=None, fig=None, ax=None, axs=None):
     "Whether each of `n` series gets its axes, and on what they are drawn"
-    if ax is not None and (multi_fig or axs is not None):
-        raise ValueError("`ax` is one axes for all series: pass `axs`, one for each, or leave `multi_fig` out")
+    if ax is not None and (multi_fig or axs is not None): raise ValueError("`ax` is one axes for all: pass `axs`, one for each, or leave `multi_fig` out")
     if ax is not None: axs = [ax]
     multi_fig = bool(multi_fig) or np.size(axs)>1
     if axs is not None: _given_axes(axs, n if multi_fig else 1, fig)
-    if check_figsize(figsize) is not None and not fig is axs is None:
-        raise ValueError("`figsize` is the size of a new figure: leave it out where `fig`, `ax` or `axs` is given")
+    if check_figsize(figsize) is not None and not fig is axs is None: raise ValueError("`figsize` is the size of a new figure: leave out `fig`, `ax`, `axs`")
     return multi_fig,dict(figsize=figsize, fig=fig, axs=axs)
 
 # %% ../nbs/41_show.ipynb #9c3a9b62
@@ -269,10 +266,11 @@ def show_cam(
     xs=None, # (B,C,T) to draw instead of the series that the model sees, before their normalisation for instance
     ax=None, # axes to draw all series on
     dpi='figure', # dots an inch of the saved file, of what is pixels there
+    items=None, # (B,) ints, as in `find_maps`
     **kwargs, # for `show_attrs` (`style`, `t`, `fs`, `vmin`, `fig`, `axs`, ...) and on to `LineCollection`
 ): # fig
     "Draw series in the colours of what the model looked at"
-    check_style(show_cam, kwargs | dict(linestyles=linestyles), show_attrs, show_series, **(dict(artist=PathCollection) if scatter else {}))
+    check_style(show_cam, kwargs | dict(linestyles=linestyles), show_attrs, show_series, methods=[func_cam], **(dict(artist=PathCollection) if scatter else {}))
     check_func_cam(func_cam, 'func_cam', reduction)
     if cmap is not None: find_cmap(cmap)
     if savefig is not None: savefig = find_file(savefig)
@@ -285,7 +283,7 @@ def show_cam(
     y = find_target(y, labels, out)
     names = find_names(i2o, labels, probs)
     notes = find_notes(names, i2o, labels, probs, y, preds, confidence)
-    attrs,printed,stds = find_maps(func_cam, x, y, model, layer, reduction, force_scale, scale_range, lengths)
+    attrs,printed,stds = find_maps(func_cam, x, y, model, layer, reduction, force_scale, scale_range, lengths, items)
     titles = find_titles(names, printed, notes, multi_fig)
     how = dict(titles=titles) if multi_fig else dict(title=titles, titles=names if 1<len(names)<=12 else None)
     how |= place | dict(stds=stds) | find_limits(attrs, force_scale, scale_range, **{k:kwargs.pop(k, None) for k in ('norm','vmin','vmax')})
@@ -309,35 +307,36 @@ def _name_methods(methods):
         names = [n if known.count(n)==1 else f'{n} [{known[:i].count(n)+1}]' for i,n in enumerate(known)]
     return dict(zip(names, fs))
 
-def _cell_maps(name, method, x, y, model, layer, lengths):
+def _cell_maps(name, method, x, y, model, layer, lengths, items):
     "A method's maps, each divided by its largest |value|; whether one of them has a sign; the spreads of several models, or `None`"
     kw = dict(getattr(method, 'keywords', {}))
     if 'layer' in kw: layer,method = kw.pop('layer'),partial(method.func, *method.args, **kw)
-    try: raw,_,stds = find_maps(method, x, y, model, layer, force_scale=False, lengths=lengths)
+    try: raw,_,stds = find_maps(method, x, y, model, layer, force_scale=False, lengths=lengths, items=items)
     except Exception as e: raise (type(e) if type(e) in (ValueError,TypeError,RuntimeError) else RuntimeError)(f"{name}: {e}") from e
     return scale_acts(raw, how='max', lengths=lengths),bool((raw<0).any()),None if stds is None else scale_stds(stds, raw, how='max', lengths=lengths)
 
 # %% ../nbs/41_show.ipynb #25ec509a
-def _grid_items(x, y, model, i2o, preds, lengths, xs, max_n):
-    "The first `max_n` series: (x, target, lengths, series to draw, titles), and a word where some are left out"
+def _grid_items(x, y, model, i2o, preds, lengths, xs, items, max_n):
+    "The first `max_n` series: (x, target, lengths, series to draw, their numbers, titles), and a word where some are left out"
     if max_n<1: raise ValueError(f"`max_n` must be at least 1, got {max_n}")
     x,labels,lengths = find_batch(x, lengths, xs)
     b,n = len(x),min(len(x), max_n)
     if not isinstance(y, str): y = as_target(y, b)
     if isinstance(y, Target): y = None if y.c is None and y.of is None else y.take(torch.arange(n))
-    x,labels,lengths,xs = [None if o is None else o[:n] for o in (x,labels,lengths,ifnone(xs, x))]
+    x,labels,lengths,xs,items = [None if o is None else o[:n] for o in (x,labels,lengths,ifnone(xs, x),ifnone(items, torch.arange(b)))]
     out = find_outputs(x, model, lengths) if preds is not False or labels is None or y is None else None
     if labels is None and isinstance(y, Target) and y.c is not None and y.c.ndim and (out is None or out.shape[1]>1): labels = y.c.cpu()
     probs = None if out is None else find_probs(out, labels, model)
     y,names = find_target(y, labels, out),find_names(i2o, labels, probs)
     notes = find_notes(names, i2o, labels, probs, y, preds)
     titles = ['\n'.join([f'[{o}]'] + [k+texts[i] for k,texts,told in notes if told[i]]) for i,o in enumerate(names)]
-    return x,y,lengths,xs,titles,f' The first {n} of {b} series.' if n<b else ''
+    return x,y,lengths,xs,items,titles,f' The first {n} of {b} series.' if n<b else ''
 
-def _how_to_read(signed, own):
-    "The line under the grid; `signed` are the kinds of map in it, `own` is whether the colours are the user's"
+def _how_to_read(signed, own, some, width):
+    "What stands under the grid, folded to `width` inches; `signed` are the kinds of map in it, `own` is whether the colours are the user's"
     told = {True: 'Red is positive, blue negative, white zero.', False: 'Green: a method without negative values.'}
-    return ' '.join(['Each cell is divided by its own largest |value|: compare places within a cell, not sizes between cells.'] + [told[o] for o in signed if not own])
+    said = ' '.join(['Each cell is divided by its own largest |value|: compare places within a cell, not sizes between cells.'] + [told[o] for o in signed if not own])
+    return '\n'.join(fold_text(said+some, width, lambda o: text_width(o, 9), 4))
 
 # %% ../nbs/41_show.ipynb #e263d06e
 def show_methods(
@@ -356,18 +355,20 @@ def show_methods(
     xs=None, # (B,C,T) to draw instead of the series that the model sees, before their normalisation for instance
     max_n=6, # draw the first so many series at most
     title=None, # of the whole
+    items=None, # (B,) ints, as in `find_maps`
+    progress=None, # goes through a list and shows how far it is, such as `fastprogress.progress_bar`
     **kwargs, # for `show_series` (`style`, by default 'band', `t`, `fs`, `alpha`, `labels`, ...)
 ): # fig
     "Draw the maps of several methods: a row for each method, a column for each series"
     if own := {'norm','vmin','vmax','colorbar','ylabel','unit'} & {*kwargs}:
         raise TypeError(f"show_methods takes no {min(own)!r}: its colours span each cell's own values, and its rows are named by their methods")
     kwargs.setdefault('style', 'scatter' if kwargs.get('scatter') else 'band')
-    check_style(show_methods, kwargs | dict(figsize=figsize), show_series)
+    methods,legend = _name_methods(methods),kwargs.pop('legend', None)
+    check_style(show_methods, kwargs | dict(figsize=figsize), show_series, methods=methods.values())
     cmaps = [find_cmap(o) for o in (cmap if isinstance(cmap, (tuple,list)) else [cmap]*2 if cmap else ('RdBu_r','Greens'))]
     if savefig is not None: savefig = find_file(savefig)
-    methods,legend = _name_methods(methods),kwargs.pop('legend', None)
-    x,y,lengths,xs,titles,some = _grid_items(x, y, model, find_i2o(i2o, 32), preds, lengths, xs, max_n)
-    cells = [_cell_maps(k, o, x, y, model, layer, lengths) for k,o in methods.items()]
+    x,y,lengths,xs,items,titles,some = _grid_items(x, y, model, find_i2o(i2o, 32), preds, lengths, xs, items, max_n)
+    cells = [_cell_maps(k, o, x, y, model, layer, lengths, items) for k,o in ifnone(progress, iter)(methods.items())]
     kinds = sorted({o for _,o,_ in cells}, reverse=True)
     colors = {o: find_colors(np.zeros(1), cmaps[not o], vmin=-1. if o else 0., vmax=1.) for o in kinds}
     m,n = len(cells),len(x)
@@ -384,8 +385,7 @@ def show_methods(
         fig.colorbar(colors[o], cax=fig.add_subplot(at), ticks=[-1,0,1] if o else [0,1], label='signed' if o else 'not signed')
     if legend is not False and x.shape[1]>1: _draw_legend(fig, axs[0,0], loc='outside upper right', ncols=4)
     if title is not None: fig.suptitle(title)
-    said = fold_text(_how_to_read(kinds, cmap is not None)+some, .92*fig.bbox.width/fig.dpi, lambda o: text_width(o, 9), 4)
-    fig.supxlabel('\n'.join(said), fontsize=9, x=.01, ha='left')
+    fig.supxlabel(_how_to_read(kinds, cmap is not None, some, .92*fig.bbox.width/fig.dpi), fontsize=9, x=.01, ha='left')
     fix_layout(fig)
     if savefig is not None: save_fig(fig, savefig)
     return fig
