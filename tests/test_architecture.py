@@ -61,3 +61,9 @@ def test_import_loads_nothing_heavy():
             "print(sorted({'torchvision','captum','plotly','zarr','scipy.signal','sktime','typer'} & (set(sys.modules)-before)), 'torchvision' in sys.modules)")
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert r.stdout.strip()=='[] False', r.stdout
+
+def test_notebooks_keep_no_paths_of_a_machine():
+    "Warnings in saved outputs name the file they come from"
+    import json
+    for p in (root/'nbs').rglob('*.ipynb'):
+        for c in json.loads(p.read_text())['cells']: assert not re.search(r'site-packages|/home/|/root/', json.dumps(c.get('outputs', []))), p.name
