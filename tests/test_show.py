@@ -331,10 +331,10 @@ def untouched(*args, **kwargs): raise AssertionError('the model was asked before
 @pytest.mark.parametrize('kw,msg', [
     (dict(method=hires_cam), "no parameter 'method'. Did you mean 'func_cam'"), (dict(linewidht=2), "no parameter 'linewidht'. Did you mean 'linewidth'"),
     (dict(target=1), "no parameter 'target'. Did you mean 'y'"), (dict(color='r'), "takes no 'color'.*choose `cmap`"), (dict(linestyles='doted'), "got 'doted'"),
-    (dict(func_cam='gradcam'), "must be a function.*got 'gradcam'. Did you mean 'grad_cam'"), (dict(func_cam=None), 'got None. There is cam_acts'),
+    (dict(func_cam='gradcam'), "must be a function.*got 'gradcam'. Did you mean 'grad_cam'"), (dict(func_cam=None), 'got None. There is '),
     (dict(reduction=lambda t: t), 'two arguments'), (dict(i2o=3), '`i2o` must be a function'), (dict(savefig=''), "got ''"), (dict(savefig='fig.doc'), 'must end in a format'),
     (dict(figsize=5), 'got 5'), (dict(figsize=(1,0)), 'above 0'), (dict(cmap='seismc'), "'seismic'"), (dict(style='bands'), "'band'"),
-    (dict(ax=1, multi_fig=True), '`axs`, one for each'), (dict(axs=[1,2,3]), '`axs` must hold 2 axes'), (dict(fig=1, figsize=(3,3)), 'leave it out where'), (dict(ax=1, axs=[1]), '`axs`, one for each'),
+    (dict(ax=1, multi_fig=True), '`axs`, one for each'), (dict(axs=[1,2,3]), '`axs` must hold 2 axes'), (dict(fig=1, figsize=(3,3)), '`figsize` is the size of a new figure'), (dict(ax=1, axs=[1]), '`axs`, one for each'),
     (dict(savefig='/no/such/fig.png'), 'There is no folder `/no/such`'), (dict(xs=x[:1]), '`xs` must hold'), (dict(xs=x[:2,:,1:]), '`xs` must hold')])
 def test_wrong_arguments_are_refused_before_any_work(kw, msg):
     with pytest.raises((TypeError,ValueError,FileNotFoundError), match=msg): show_cam(batch, untouched, **kw)
