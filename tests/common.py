@@ -1,5 +1,5 @@
 "What several test files share"
-import torch
+import torch, torch.nn as nn
 
 def says(err, *words):
     "The block raises `err` with one sentence that has all `words`"
@@ -16,3 +16,8 @@ def same(a, b):
     assert a.keys()==b.keys()
     for k in a:
         for p,q in zip(a[k], b[k], strict=True): assert torch.equal(p, q) if isinstance(p, torch.Tensor) else p==q, k
+
+class Fwd(nn.Module):
+    "A model of named modules and a forward given as a function"
+    def __init__(self, forward, **mods): super().__init__(); self.fn = forward; [setattr(self, k, o) for k,o in mods.items()]
+    def forward(self, x): return self.fn(self, x)

@@ -2,7 +2,7 @@
 import copy, gc, threading, weakref
 from contextlib import contextmanager
 import pytest, torch, torch.nn as nn
-from common import same, says
+from common import Fwd, same, says
 from tsviz.check import model_state
 from tsviz.core import prob
 from tsviz.field import Field, _known, find_field, local_scores
@@ -17,11 +17,6 @@ def head(k=4, n=3): return nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), 
 
 @pytest.fixture(autouse=True)
 def _seed(): torch.manual_seed(0)
-
-class Fwd(nn.Module):
-    "A model of named modules and a forward given as a function"
-    def __init__(self, forward, **mods): super().__init__(); self.fn = forward; [setattr(self, k, o) for k,o in mods.items()]
-    def forward(self, x): return self.fn(self, x)
 
 class Part(Fwd):
     "The same, as a module of a model"

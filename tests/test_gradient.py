@@ -496,8 +496,8 @@ def test_guided_grad_cam_at_one_run_of_a_shared_layer():
 
 @pytest.mark.parametrize('call,words', [
     (lambda: integrated_grads(x, y, model, rule='riemann'), ['`rule`', 'gausslegendre', 'riemann_left']),
-    (lambda: integrated_grads(x, y, model, n_steps=0), ['`n_steps`', 'at least 1', '0']),
-    (lambda: integrated_grads(x, y, model, n_steps=1, rule='riemann_trapezoid'), ['`n_steps`', 'at least 2']),
+    (lambda: integrated_grads(x, y, model, n_steps=0), ['`n_steps`', 'an int from 1', '0']),
+    (lambda: integrated_grads(x, y, model, n_steps=1, rule='riemann_trapezoid'), ['`n_steps`', 'an int from 2']),
     (lambda: integrated_grads(x, y, model, n_steps=2.5), ['`n_steps`', '2.5']),
     (lambda: integrated_grads(x, y, model, bs=0), ['`bs`']),
     (lambda: integrated_grads(x, y, model, baseline='zeros'), ['`baseline`', "'zero'"]),
@@ -506,7 +506,7 @@ def test_guided_grad_cam_at_one_run_of_a_shared_layer():
     (lambda: smooth_grad(x, y, model, n_samples=0), ['`n_samples`', '0']),
     (lambda: smooth_grad(x, y, model, n_samples=2.5), ['`n_samples`', '2.5']),
     (lambda: smooth_grad(x, y, model, bs=0), ['`bs`']),
-    (lambda: expected_grads(x, y, model, n_samples=0), ['`n_samples`', 'at least 1']),
+    (lambda: expected_grads(x, y, model, n_samples=0), ['`n_samples`', 'an int from 1']),
     (lambda: expected_grads(x, y, model, bs=-1), ['`bs`']),
     (lambda: expected_grads(x, y, model, baselines=x[...,:9]), ['`baselines`', '(2, 9)', '(2, 40)']),
     (lambda: expected_grads(x, y, model, baselines=x[:,:1]), ['`baselines`', '(1, 40)']),

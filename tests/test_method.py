@@ -181,7 +181,7 @@ def test_smoothed_by_hand():
     want = torch.stack([hires_cam(x+std*span*e, y, model) for e in eps]).mean(0)
     for bs in (1, 5, 17, 64): close(smoothed(hires_cam, n, std, seed, bs)(x, y, model), want, 2e-6)
     assert not torch.equal(smoothed(hires_cam, n, std, seed+1)(x, y, model), want)
-    with pytest.raises(ValueError, match='`n_samples` must be at least 1'): smoothed(hires_cam, 0)
+    with pytest.raises(ValueError, match='`n_samples` must be an int from 1, got 0'): smoothed(hires_cam, 0)
 
 def test_parameters_do_not_meet_those_of_the_combinator():
     "A rule's `seed`, `n_samples`, `reduction`, ... are its own"

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 import numpy as np, pytest, torch, torch.nn as nn, torch.nn.functional as F, torch.utils.checkpoint as checkpointing
 from torch import Tensor
+from common import Fwd
 from torch.nn.utils.parametrizations import weight_norm
 from tsviz.check import model_state
 from tsviz.score import LayerRun, Target, TargetScore, explaining, find_layer, logprob, prob
@@ -16,11 +17,6 @@ def close(a, b, tol=1e-6): torch.testing.assert_close(a, b, rtol=0, atol=tol*max
 
 @pytest.fixture(autouse=True)
 def _seed(): torch.manual_seed(0)
-
-class Fwd(nn.Module):
-    "A model of named modules and a forward given as a function"
-    def __init__(self, forward, **mods): super().__init__(); self.fn = forward; [setattr(self, k, o) for k,o in mods.items()]
-    def forward(self, x): return self.fn(self, x)
 
 def by_hand(head, a, y):
     "Activations of a layer and what follows it -> gradient of the class's output at the layer"

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['reductions', 'baselines', 'pass_steps', 'as_plain', 'as_batch', 'did_you_mean', 'as_eager', 'like_model',
-           'find_reduction', 'reduce_acts', 'step_mask', 'scale_acts', 'upsample', 'find_seed', 'draw_noise',
-           'zero_baseline', 'mean_baseline', 'noise_baseline', 'permuted_baseline', 'linear_baseline',
+           'find_reduction', 'reduce_acts', 'step_mask', 'scale_acts', 'upsample', 'check_count', 'find_seed',
+           'draw_noise', 'zero_baseline', 'mean_baseline', 'noise_baseline', 'permuted_baseline', 'linear_baseline',
            'window_mean_baseline', 'Opposite', 'opposite', 'opposite_baseline', 'needs_mask', 'find_baseline', 'Target',
            'Contrast', 'prob', 'logprob', 'as_target', 'keep_random', 'find_bs', 'out_of_memory', 'in_passes']
 
@@ -137,6 +137,14 @@ def upsample(
     return F.interpolate(acts, size=size, mode=mode, align_corners=False if mode=='linear' else None)
 
 # %% ../nbs/00_core.ipynb #d3dc1bf0
+def check_count(
+    least:int=1, # the smallest that is allowed
+    **values # name -> what was given: an int, NumPy's too
+):
+    "A `ValueError` for a number of steps, samples or rows that is no int from `least`"
+    for k,v in values.items():
+        if isinstance(v, bool) or not isinstance(v, (int,np.integer)) or v<least: raise ValueError(f"`{k}` must be an int from {least}, got {v!r}")
+
 def find_seed(
     seed, # an int from 0, NumPy's too
 )->int:

@@ -12,7 +12,7 @@ from weakref import WeakSet
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from .core import as_batch, as_plain, did_you_mean, find_bs, find_seed, in_passes, keep_random
+from .core import as_batch, as_plain, check_count, did_you_mean, find_bs, find_seed, in_passes, keep_random
 from .method import attr_method, smoothed
 from .score import LayerRun, TargetScore, _nodes, _tensors
 from .cam import grad_cam
@@ -83,9 +83,6 @@ def input_x_grad(f, x):
     return x*_grad(f, x)
 
 # %% ../nbs/11_gradient.ipynb #26ccf004
-def _check_count(name, n, least):
-    if isinstance(n, bool) or not isinstance(n, (int,np.integer)) or n<least: raise ValueError(f"`{name}` must be an int of at least {least}, got {n!r}")
-
 @attr_method(name='SmoothGrad')
 def smooth_grad(f, x,
     n_samples:int=25, # noisy copies
@@ -94,7 +91,7 @@ def smooth_grad(f, x,
     bs:int=None, # rows in a pass; None: a quarter of what `find_bs` finds
 ):
     "The mean gradient over noisy copies of the series [Smilkov 2017]"
-    _check_count('n_samples', n_samples, 1)
+    check_count(n_samples=n_samples)
     return smoothed(gradient, n_samples, std, seed, _rows(x, bs))(x, f.hold(x).y, f.model)
 
 # %% ../nbs/11_gradient.ipynb #c9d0a25d
@@ -229,7 +226,7 @@ def integrated_grads(f, x,
 ):
     "The gradients on the straight way from a baseline, times its length: they sum to the score's change [Sundararajan 2017]"
     if rule not in path_rules: raise ValueError(f"`rule` must be one of {list(path_rules)}, got {rule!r}.{did_you_mean(rule, path_rules)}")
-    _check_count('n_steps', n_steps, 2 if rule=='riemann_trapezoid' else 1)
+    check_count(2 if rule=='riemann_trapezoid' else 1, n_steps=n_steps)
     b = f.hold(x).baseline(baseline, x, seed)
     refs = lambda _,items: b[items]
     total = _path_grads(f, x, refs, *path_rules[rule](n_steps), bs)
@@ -274,7 +271,7 @@ def expected_grads(f, x,
     return_gap:bool=False, # return (map, sum(map) - (s(x) - mean s(reference))) too, (B,)
 ):
     "Integrated gradients from a set of reference series, in expectation [Erion 2021]"
-    _check_count('n_samples', n_samples, 1)
+    check_count(n_samples=n_samples)
     alphas,refs = _references(baselines, f.hold(x), x, n_samples, seed)
     total = _path_grads(f, x, refs, alphas, np.full(n_samples, 1/n_samples), bs)
     return (total.to(x), _gap(f, x, total, refs, n_samples, bs)) if return_gap else total.to(x)

@@ -9,11 +9,11 @@ __all__ = ['attr_methods', 'Method', 'as_lengths', 'attr_method', 'is_method', '
 # %% ../nbs/02_method.ipynb #9cc75fc4
 import functools, inspect, math
 from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 import torch
 from torch import Tensor
 from fastcore.basics import patch
-from .core import Contrast, Opposite, as_plain, as_batch, did_you_mean, draw_noise, find_baseline, find_bs, find_reduction, find_seed, in_passes, scale_acts, step_mask, upsample
+from .core import Contrast, Opposite, as_plain, as_batch, check_count, did_you_mean, draw_noise, find_baseline, find_bs, find_reduction, find_seed, in_passes, scale_acts, step_mask, upsample
 from .score import LayerRun, TargetScore, Target, as_target, as_eager, explaining, find_layer, like_model, run_model
 
 # %% ../nbs/02_method.ipynb #a55a9e52
@@ -205,8 +205,7 @@ def _combined(core, m, name):
 
 # %% ../nbs/02_method.ipynb #4820a1c4
 def _check_draws(n_samples, std, seed, bs):
-    whole = lambda o: isinstance(o, Integral) and not isinstance(o, bool)
-    if not whole(n_samples) or n_samples<1: raise ValueError(f"`n_samples` must be at least 1, an int, got {n_samples!r}")
+    check_count(n_samples=n_samples)
     if not isinstance(std, Real) or not 0<=std<math.inf: raise ValueError(f"`std` must be a fraction of the range, 0 or more, got {std!r}")
     find_seed(seed)
     find_bs(torch.zeros(1,1,1), bs)

@@ -7,18 +7,13 @@ __all__ = ['occlusion', 'impulse_response', 'ablation', 'window_shap']
 
 # %% ../nbs/12_perturb.ipynb #ea5eeb8a
 import math
-from numbers import Integral, Real
+from numbers import Real
 import torch
-from .core import as_plain, did_you_mean, find_bs, find_seed, in_passes, needs_mask
+from .core import as_plain, check_count, did_you_mean, find_bs, find_seed, in_passes, needs_mask
 from .field import local_scores
 from .method import attr_method
 
 # %% ../nbs/12_perturb.ipynb #668e0817
-def _at_least_1(**kw):
-    "Refuse what is no int from 1"
-    for k,v in kw.items():
-        if isinstance(v, bool) or not isinstance(v, Integral) or v<1: raise ValueError(f"`{k}` must be an int from 1, got {v!r}")
-
 def _scores(f, x, n, rows, bs):
     "Scores (n,B), in float64, of the items under n changes; `rows(p, items)` makes some of the rows (N,C,T)"
     b = len(x)
@@ -48,7 +43,7 @@ def _drops(f, x, n, rows, bs, spans=None):
 # %% ../nbs/12_perturb.ipynb #03ed6af5
 def _starts(n_steps, window, stride):
     "Where windows begin: every `stride` steps, and one that ends at the end"
-    _at_least_1(window=window, stride=stride)
+    check_count(window=window, stride=stride)
     if window>n_steps: raise ValueError(f"`window` is {window} steps and a series is {n_steps}: pass a window of at most {n_steps}")
     if stride>window:
         raise ValueError(f"`stride` {stride} leaves steps between windows of {window} uncovered: pass a stride from 1 to {window}")
@@ -172,7 +167,7 @@ def window_shap(f, x,
     bs:int=None, # rows in a pass; None: what `find_bs` finds
 ):
     "Shapley values of segments, spread over their steps: the map sums to s(x) - s(baseline) [Lundberg & Lee 2017; Castro 2009; Mitchell 2022]"
-    _at_least_1(n_segments=n_segments, n_samples=n_samples)
+    check_count(n_segments=n_segments, n_samples=n_samples)
     n,n_samples,seed = min(int(n_segments), x.shape[-1]),int(n_samples),find_seed(seed)
     if exact := 2**n <= 2*n_samples*(n-1)+2: sets = _all_sets(n)
     else: sets,which = _walked_sets(orders := _draw_orders(n, n_samples, seed))
