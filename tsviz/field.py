@@ -73,11 +73,12 @@ class _Stop(BaseException):
 @patch
 def body(self:TargetScore,
     x:Tensor, # (N,C,T)
+    graph:bool=False, # keep the graph from `x` on, which then must be plain
 )->Tensor: # (N,K,L)
     "The activations at the layer; the forward pass ends there"
-    with explaining(self.model), torch.no_grad():
-        x,taps,runs,me = as_plain(x),[],0,threading.get_ident()
-        if len(x)==1 and x.device.type=='cpu': return self.body(x.expand(2,-1,-1))[:1] # see `run_rows`
+    with explaining(self.model), torch.set_grad_enabled(graph):
+        x,taps,runs,me = x if graph else as_plain(x),[],0,threading.get_ident()
+        if len(x)==1 and x.device.type=='cpu': return self.body(x.expand(2,-1,-1), graph)[:1] # see `run_rows`
         last = self._run_no(x)
         def hook(m, i, o):
             nonlocal runs
@@ -229,17 +230,18 @@ class Field(NamedTuple):
 
     n_steps = property(lambda self: None if self.left is None else self.left+1+self.right, doc="The receptive field, in steps of x")
 
+    def window(self, step): # one of the layer -> its steps of x, first and last + 1; at the ends of a series they lie beyond it
+        return (c := step*self.stride+self.offset)-self.left, c+self.right+1
+
 def _span(field, start, stop, L):
     "The layer's steps, first and last + 1, that see steps start to stop-1 of the series"
-    a,b = field.offset-field.left,field.offset+field.right
-    return max(0, -((b-start)//field.stride)), min(L, (stop-1-a)//field.stride+1)
+    return max(0, -((field.window(0)[1]-1-start)//field.stride)), min(L, (stop-1-field.window(0)[0])//field.stride+1)
 
 def _guess(model):
     "About the steps that all windows of a model span together"
-    first = lambda o: (o[0] if o else 1) if isinstance(o, tuple) else o if isinstance(o, int) else 1
     total,step = 0,1
     for o in model.modules():
-        k,d,s = [first(getattr(o, n, 1)) for n in ('kernel_size','dilation','stride')]
+        k,d,s = [n[0] if isinstance(n, tuple) and n else n if isinstance(n, int) else 1 for n in (getattr(o, k, 1) for k in ('kernel_size','dilation','stride'))]
         total,step = total + (k-1)*d*step, min(step*max(s, 1), 2**8)
     return min(total, 2**14)
 
@@ -291,15 +293,15 @@ def _holds(self:TargetScore, x, field):
     changed,g,std = x[:1].clone(),torch.Generator().manual_seed(0),x[:1].std(correction=0)
     for o in starts: changed[...,o:o+w] = x[:1].mean() + 2*(std if std>0 else 1)*torch.randn(1, x.shape[1], w, generator=g).to(x)
     was,now = self.body(torch.cat([x[:1], changed]))
-    L,top,same = was.shape[-1],now.abs().max(),torch.ones(was.shape[-1], dtype=torch.bool, device=x.device)
+    L,top,same = was.shape[-1],now.abs().max(),torch.ones_like(was, dtype=torch.bool)
     for o in starts:
         l0,l1 = _span(field, o, o+w, L)
         if l0>=l1: continue
-        same[l0:l1] = False
+        same[:,l0:l1] = False
         lo = max(0, (l0*s+field.offset-field.left)//s*s)
         part = self.body(changed[..., lo:min(T, (l1-1)*s+field.offset+field.right+s)])[0, :, l0-lo//s:l1-lo//s]
         if part.shape[-1]!=l1-l0 or not (part-now[:,l0:l1]).abs().max()<=1e-5*top: return False
-    return bool(((was-now)[:,same].abs()<=1e-6*top).all())
+    return bool(((was-now)[same].abs()<=1e-6*top).all())
 
 # %% ../nbs/09_field.ipynb #347e34ef
 @patch
@@ -332,8 +334,7 @@ def find_field(
 def _tracks(spans, gap):
     "Copies that may share a series: their changes lie at least `gap` steps apart"
     tracks,ends = [],[] # ends: (where the next may begin, track)
-    for p in sorted(range(len(spans)), key=lambda p: spans[p]):
-        start,stop = spans[p]
+    for (start,stop),p in sorted((o,p) for p,o in enumerate(spans)):
         if ends and ends[0][0]<=start: i = heapq.heappop(ends)[1]
         else: i = len(tracks); tracks.append([])
         tracks[i].append(p); heapq.heappush(ends, (stop+gap,i))
