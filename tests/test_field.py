@@ -490,3 +490,22 @@ def test_spans_at_the_door():
         with says(ValueError, 'between 0 and T=120', str(bad)): local_scores(TargetScore(tiny_cnn(2,3), 0), x, [bad], zeroed(x, [bad]))
     with says(ValueError, '`bs`'): local_scores(TargetScore(tiny_cnn(2,3), 0), x, [(0,1)], zeroed(x, [(0,1)]), 0)
     with says(ValueError, 'no layer'): local_scores(TargetScore(tiny_cnn(2,3), 0, 'nope'), x, [(0,1)], zeroed(x, [(0,1)]))
+
+def test_a_failed_look_at_a_model_of_one_length_is_not_kept():
+    "Found on a series that the model takes, also after a made-up one that it refused"
+    model = nn.Sequential(nn.Conv1d(1,4,5,padding=2), nn.ReLU(), nn.Conv1d(4,4,3,padding=1), nn.Flatten(), nn.Linear(4*50,2))
+    assert find_field(model, 2).n_steps is None # no series of 128 steps goes through
+    x = torch.randn(2, 1, 50, generator=torch.Generator().manual_seed(0))
+    assert find_field(model, 2, x)[:2]==(3,3)
+    assert find_field(model, 2, x).n_steps==7
+
+def test_the_window_of_a_step():
+    "As many steps as the field, centred where the layer's step lies; it holds every step with a gradient, and its ends"
+    model = nn.Sequential(nn.Conv1d(1,2,5,stride=2,padding=2), nn.Conv1d(2,2,3,dilation=3,padding=3))
+    x = torch.randn(1, 1, 80, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    field,acts = find_field(model, 1, x),model(x)
+    for l in (0,7,20,39):
+        g, = torch.autograd.grad(acts[0,:,l].sum(), x, retain_graph=True)
+        seen = g[0,0].nonzero()[:,0]
+        a,b = field.window(l)
+        assert b-a==field.n_steps and (max(a,0),min(b,80))==(seen.min(),seen.max()+1)

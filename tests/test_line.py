@@ -160,3 +160,9 @@ def test_columns_of_heat_take_the_strongest_cell(widths, rows):
             known = [row[i] for i in touched if np.isfinite(row[i])]
             if known: assert abs(value)==max(map(abs, known)) and value in known
             else: assert np.isnan(value)
+
+def test_a_line_that_fits_is_not_cut():
+    "Where the ellipsis is wider than the letters that it stands for"
+    wide = lambda o: sum(3 if c=='…' else 1 for c in o)
+    assert fold_text('number 0', 8, wide)==['number 0'] and fold_text('numbers 0', 8, wide)==['numbers','0']
+    assert fold_text('numbers', 6, wide)==['num…']

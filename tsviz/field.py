@@ -19,8 +19,7 @@ from .core import as_batch, as_plain, find_bs, in_passes, out_of_memory
 from .score import TargetScore, _base, _find_run, _found, _nodes, _record, _tensors, conv_layers, explaining, like_model, run_model
 
 # %% ../nbs/09_field.ipynb #d98840be
-class _Astray(BaseException):
-    "The model did not take the way that was looked on"
+class _Astray(BaseException): "The model did not take the way that was looked on"
 
 @contextmanager
 def _calls(model, rows):
@@ -67,8 +66,7 @@ def _run_no(self:TargetScore, x):
     return _remembered(self.model, ('run', *key), count)
 
 # %% ../nbs/09_field.ipynb #b65e79be
-class _Stop(BaseException):
-    "Ends a forward pass; no `Exception`, so that a model's own `try` lets it through"
+class _Stop(BaseException): "Ends a forward pass; no `Exception`, so that a model's own `try` lets it through"
 
 @patch
 def body(self:TargetScore,
@@ -306,12 +304,14 @@ def _holds(self:TargetScore, x, field):
 # %% ../nbs/09_field.ipynb #347e34ef
 @patch
 def _field(self:TargetScore, x, top=None):
-    key = self._settle(x)
+    self._settle(x)
     def tried(fn, lost):
         try: return fn()
         except Exception as e: # no series of another length, or none with a NaN: not shown to be local
             if out_of_memory(e): raise
             return lost
+    self.call = tried(lambda: self._run_no(x), self.call) # counted on a series that the whole model takes
+    key = self._settle(x)
     field,n = _remembered(self.model, ('probe', *key, x.shape[1], x.dtype, x.device, top), lambda: tried(lambda: self._probe(x, top), (Field(),0)))
     if not field.local: return field
     check = lambda: tried(lambda: self._holds(x, field) and (x.shape[-1]>=n or self._holds(_long(x, n), field)), False)

@@ -210,7 +210,7 @@ def fold_text(
         else: lines.append(word)
     lines = [*lines[:n-1], ' '.join(lines[n-1:])]
     most = [bisect_right(range(1, len(l)+1), width, key=lambda k,l=l: measure(shorten(l, k))) for l in lines]
-    return [shorten(l, max(n, 1)) for l,n in zip(lines, most) if l]
+    return [l if measure(l)<=width else shorten(l, max(n, 1)) for l,n in zip(lines, most) if l]
 
 def check_figsize(figsize):
     "`figsize`, if it is a size or `None`"

@@ -111,7 +111,7 @@ def fit_titles(
     size = FontProperties(size=rcParams.get('axes.titlesize')).get_size_in_points()
     longest = max((text_width(l, size) for o in titles for l in o.splitlines()), default=0)
     size = min(size, max(6, size*width/max(longest, 1e-9)))
-    return ['\n'.join(o for l in t.splitlines()[:4] for o in fold_text(l, width, lambda o: text_width(o, size))) for t in titles],size
+    return ['\n'.join(o for l in t.splitlines()[:4] for o in fold_text(l, 1.02*width, lambda o: text_width(o, size))) for t in titles],size
 
 # %% ../nbs/41_show.ipynb #81e450ad
 def _add_axes(fig, n, axs=None, few=16):
