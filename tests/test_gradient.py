@@ -1,14 +1,14 @@
 "Gradient methods against captum, brute force and calculations by hand"
 import copy, threading, warnings
 from contextlib import nullcontext
-import numpy as np, pytest, torch, torch.nn as nn, torch.nn.functional as F, tsviz.gradient as module
+import numpy as np, pytest, torch, torch.nn as nn, torch.nn.functional as F, tsviz.core as core
 from captum.attr import Deconvolution, GuidedBackprop, GuidedGradCam, InputXGradient, IntegratedGradients, Saliency
 from hypothesis import given, settings, strategies as st
 from common import says
 from tsviz.cam import grad_cam
-from tsviz.core import find_baseline, opposite, pass_steps, prob
+from tsviz.core import QuickConvs, find_baseline, opposite, pass_steps, prob
 from tsviz.gradient import (deconvnet, expected_grads, gradient, guided_backprop, guided_grad_cam, input_x_grad, integrated_grads, path_rules, saliency,
-                            smooth_grad, _Quick, _spread)
+                            smooth_grad, _spread)
 from tsviz.method import contrast, smoothed
 from tsviz.models import inception_time
 from tsviz.score import TargetScore, find_layer
@@ -255,9 +255,9 @@ def test_memory_that_runs_out_halves_the_pass():
 # ---- the faster backward
 
 def conv_both(x, w, b=None, **kw):
-    "(output, gradient, output of the pass before) of torch's convolution, then inside `_Quick`"
+    "(output, gradient, output of the pass before) of torch's convolution, then inside `QuickConvs`"
     res = []
-    for mode in (nullcontext, _Quick):
+    for mode in (nullcontext, QuickConvs):
         v = x.clone().requires_grad_()
         with mode(): out = F.conv1d(v, w, b, **kw)
         g, = torch.autograd.grad(out, v, torch.linspace(-1, 1, out.numel()).reshape(out.shape).sin())
@@ -286,7 +286,7 @@ def test_other_convolutions_are_left_alone(c, w, kw, dtype):
 
 def test_what_needs_no_gradient_or_more_than_one_is_left_alone():
     v,w = rand(2,8,64).requires_grad_(),rand(8,8,20)
-    with _Quick():
+    with QuickConvs():
         assert F.conv1d(v.detach(), w).grad_fn is None
         with torch.no_grad(): assert F.conv1d(v, w).grad_fn is None
         for a,b in ((w.clone().requires_grad_(),None), (w,torch.zeros(8, requires_grad=True))):
@@ -296,7 +296,7 @@ def test_what_needs_no_gradient_or_more_than_one_is_left_alone():
 
 def test_a_quick_convolution_in_a_second_derivative_and_a_vmap():
     v,w,res = rand(2,8,64),rand(8,8,20),[]
-    for mode in (nullcontext, _Quick):
+    for mode in (nullcontext, QuickConvs):
         a = v.clone().requires_grad_()
         with mode():
             g, = torch.autograd.grad((F.conv1d(a, w)**3).sum(), a, create_graph=True)
@@ -306,13 +306,13 @@ def test_a_quick_convolution_in_a_second_derivative_and_a_vmap():
 @pytest.mark.parametrize('m,kw', [(gradient,{}), (saliency,{}), (input_x_grad,{}), (guided_backprop,{}), (deconvnet,{}), (guided_grad_cam,{}),
     (smooth_grad,dict(n_samples=2)), (integrated_grads,dict(n_steps=2)), (expected_grads,dict(n_samples=2))], ids=lambda o: getattr(o, '__name__', ''))
 def test_every_method_takes_the_faster_backward(m, kw, monkeypatch):
-    n,back = [0],module._Conv.backward
+    n,back = [0],core._Conv.backward
     def counted(ctx, g): n[0] += 1; return back(ctx, g)
     got = m(x, y, nets['inception'], **kw)
-    monkeypatch.setattr(module._Conv, 'backward', staticmethod(counted))
+    monkeypatch.setattr(core._Conv, 'backward', staticmethod(counted))
     assert torch.equal(m(x, y, nets['inception'], **kw), got)
     assert n[0]==6 # two of the three kernels of each of three blocks are long
-    monkeypatch.setattr(module, '_long', 1000)
+    monkeypatch.setattr(core, '_long_kernel', 1000)
     close(m(x, y, nets['inception'], **kw), got)
     assert n[0]==6 and torch.overrides._len_torch_function_stack()==0
 

@@ -7,13 +7,15 @@ __all__ = ['reductions', 'baselines', 'pass_steps', 'as_plain', 'as_batch', 'did
            'find_reduction', 'reduce_acts', 'step_mask', 'scale_acts', 'upsample', 'check_count', 'find_seed',
            'draw_noise', 'zero_baseline', 'mean_baseline', 'noise_baseline', 'permuted_baseline', 'linear_baseline',
            'window_mean_baseline', 'Opposite', 'opposite', 'opposite_baseline', 'needs_mask', 'find_baseline', 'Target',
-           'Contrast', 'prob', 'logprob', 'as_target', 'keep_random', 'find_bs', 'out_of_memory', 'in_passes']
+           'Contrast', 'prob', 'logprob', 'as_target', 'keep_random', 'find_bs', 'out_of_memory', 'in_passes',
+           'QuickConvs']
 
 # %% ../nbs/00_core.ipynb #926d02dd
 import difflib, random
 from contextlib import contextmanager
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 # %% ../nbs/00_core.ipynb #1c7d8f93
 def as_plain(
@@ -392,3 +394,41 @@ def in_passes(
             continue # outside the `except`, what the failed pass still held is free
         i += len(rows)
         yield rows,res
+
+# %% ../nbs/00_core.ipynb #06aba8fe
+_long_kernel = 16
+_cl = lambda o: o.transpose(1,2).contiguous().transpose(1,2).unsqueeze(2) # (N,C,T) -> (N,C,1,T), channels last in memory
+
+class _Conv(torch.autograd.Function):
+    "A 1D convolution that goes backward as a 2D one, channels last"
+    generate_vmap_rule = True
+    @staticmethod
+    def forward(x, w, b, stride, pad, dilation): return F.conv1d(x, w, b, stride, pad, dilation)
+    @staticmethod
+    def setup_context(ctx, ins, out):
+        x,w,_,*ctx.how = ins
+        ctx.shape = x.shape; ctx.save_for_backward(w)
+    @staticmethod
+    def backward(ctx, g):
+        (w,),(s,p,d) = ctx.saved_tensors,ctx.how
+        x = g.new_empty(()).expand(ctx.shape).unsqueeze(2) # only its shape is looked at
+        g,_,_ = torch.ops.aten.convolution_backward(_cl(g), x, _cl(w), None, [1,s], [0,p], [1,d], False, [0,0], 1, [True,False,False])
+        return g.squeeze(2).contiguous(),None,None,None,None,None
+
+def _conv_args(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1): # as torch names them
+    "Those of `_Conv`, or None where torch's own way is taken"
+    for o in (input,weight):
+        if type(o) not in (Tensor,torch.nn.Parameter) or o.device.type!='cpu' or o.dtype!=torch.float32 or o.ndim!=3: return
+    if not input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad): return
+    if groups!=1 or weight.shape[1]<8 or (k := weight.shape[2])<_long_kernel: return
+    s,p,d = [o[0] if isinstance(o, (tuple,list)) else o for o in (stride,padding,dilation)]
+    if p=='valid': p = 0
+    if p=='same' and d*(k-1)%2==0: p = d*(k-1)//2 # else one side gets more
+    return None if isinstance(p, str) else (input, weight, bias, s, p, d)
+
+class QuickConvs(TorchFunctionMode):
+    "Inside, long convolutions on the CPU go backward faster"
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        own = _conv_args(*args, **kwargs) if func is torch.conv1d and torch.is_grad_enabled() else None
+        return func(*args, **kwargs) if own is None else _Conv.apply(*own)
