@@ -1,4 +1,4 @@
-"`ts_learner`, `learn.attribute`, `learn.show_cam`, `learn.show_class_cams`"
+"`ts_learner`, `learn.attribute`, and the pictures that a Learner draws of itself"
 import random
 from functools import partial
 import matplotlib.pyplot as plt
@@ -8,14 +8,16 @@ from fastai.basics import Callback, DataLoader, DataLoaders, LabelSmoothingCross
 from tsviz.cam import cam_acts, grad_cam, grad_cam_acts, hires_cam
 from tsviz.check import model_state
 from tsviz.data import TSDataLoaders, get_batch
+from tsviz.dream import deep_dream, maximize
 from tsviz.gradient import integrated_grads
+from tsviz.inside import contributions, feature_maps, frequency_response, kernels, top_windows
 from tsviz.learner import find_numbers, ts_learner
 from tsviz.method import contrast, over_models, precomputed, smoothed
 from tsviz.models import inception_time
 from tsviz.perturb import occlusion
 from tsviz.plot import HeatRows, SeriesLine
 from tsviz.synth import planted, tiny_cnn
-from tsviz.transform import Standardize
+from tsviz.transform import Jitter, Standardize
 
 NAMES = {'0':'hump', '1':'dip', '2':'burst'}
 
@@ -416,7 +418,7 @@ def test_a_second_result_is_refused_in_one_sentence(learn):
 def test_what_takes_long_has_a_bar(learn, monkeypatch):
     import tsviz.learner as m
     seen,clock = [],iter(range(10**6))
-    monkeypatch.setattr(m, 'progress_bar', lambda o, **kw: seen.append(len(o)) or o)
+    monkeypatch.setattr(m, 'progress_bar', lambda o, total, **kw: seen.append(total) or o)
     dl,three = learn.dls.valid.new(bs=2),[cam_acts, grad_cam, hires_cam]
     def both(): return learn.attribute(hires_cam, dl=dl)[2],len(maps(learn.show_methods(three, max_n=1)))
     learn.progress = True
@@ -424,7 +426,176 @@ def test_what_takes_long_has_a_bar(learn, monkeypatch):
     assert not seen # quick
     monkeypatch.setattr(m, 'perf_counter', lambda: 3*next(clock)) # three seconds an item: two are done when the bar comes
     got = both()
-    assert seen==[7,2] and torch.equal(got[0], want[0]) and got[1]==want[1]==3
+    assert seen==[6,1] and torch.equal(got[0], want[0]) and got[1]==want[1]==3
     del learn.progress
     got = both()
-    assert seen==[7,2] and torch.equal(got[0], want[0])
+    assert seen==[6,1] and torch.equal(got[0], want[0])
+
+def test_a_bar_holds_no_items(learn, monkeypatch):
+    "A loader of any size is gone through batch by batch"
+    import tsviz.learner as m
+    made,clock = [],iter(range(10**6))
+    class Items:
+        def __len__(self): return 5
+        def __iter__(self): return (made.append(i) or i for i in range(5))
+    learn.progress = True
+    for late in (False,True):
+        if late: monkeypatch.setattr(m, 'perf_counter', lambda: 9*next(clock)); monkeypatch.setattr(m, 'progress_bar', lambda o, total, **kw: o)
+        made.clear()
+        for i,o in enumerate(m._bar(learn, Items())): assert o==i and len(made)==i+1
+        assert i==4
+    assert list(m._bar(learn, []))==[]
+
+# inside the network
+
+def heats(fig): return [o for ax in fig.axes for o in ax.collections if isinstance(o, HeatRows)]
+
+def titles(fig): return [ax.get_title() for ax in fig.axes]
+
+def rows(ax): return [int(o.get_text()) for o in ax.get_yticklabels()]
+
+def test_feature_maps_are_of_what_the_network_saw(learn):
+    seen,raw = (get_batch(o, [4])[0] for o in (learn.dls.valid, learn.dls.valid.dataset))
+    fig = learn.show_feature_maps(4, [0,2], sort=None)
+    want = feature_maps(seen[0], learn.model, [0,2])
+    for got,o in zip(heats(fig), want.values(), strict=True): np.testing.assert_allclose(got.get_array(), o, atol=1e-6)
+    np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), raw[0,0], rtol=1e-4, atol=1e-4) # the series in its own units
+    assert fig.axes[0].get_title()==f'[{learn.dls.vocab[get_batch(learn.dls.valid, [4])[1].item()]}]'
+    assert learn.show_feature_maps(4, 0, title='mine').axes[0].get_title()=='mine'
+
+def test_feature_maps_sorted_by_what_they_add(learn):
+    "To the score of the class that is asked for, in each of several layers"
+    seen,label = get_batch(learn.dls.valid, [4])
+    pred = learn.model.eval()(seen.as_subclass(Tensor)).argmax(1)
+    for y,c in ((None,pred),('label',label),(2,2)):
+        for layer in (2, [0,2], {'first':0, 'last':2}):
+            fig = learn.show_feature_maps(4, layer, y=y, sort='contribution')
+            each = [(layer,fig.axes[1])] if layer==2 else zip((0,2), fig.axes[1:3])
+            for l,ax in each:
+                adds = contributions(seen, c, learn.model, l)[0]
+                assert (adds[rows(ax)].diff()<=0).all() and sorted(rows(ax))==list(range(len(adds)))
+    a,b = (rows(learn.show_feature_maps(4, 2, y=c, sort='contribution').axes[1]) for c in (0,1))
+    assert a!=b
+    with says(ValueError, 'class 9'): learn.show_feature_maps(4, y=9, sort='contribution')
+    with says(ValueError, '`sort`'): learn.show_feature_maps(4, sort='contributions')
+
+def test_kernels_in_hertz(learn):
+    ends = lambda fig: {round(float(o.get_xdata()[-1]), 3) for ax in fig.axes if ax.get_xlabel() or ax.get_title()=='|H|' for o in ax.lines if len(o.get_xdata())==512}
+    assert ends(learn.show_kernels(fs=50))=={25.} and ends(learn.show_kernels())=={.5}
+    fig = learn.show_kernels(fs=50)
+    assert any(ax.get_xlabel()=='Hz' for ax in fig.axes)
+    f,h = frequency_response(learn.model, fs=50)
+    np.testing.assert_allclose([o.get_ydata() for ax in fig.axes for o in ax.lines if len(o.get_xdata())==512][0], h[0,0], rtol=1e-4)
+    assert all((learn.show_kernels(0).axes[0].lines[1].get_ydata()==kernels(learn.model, 0)[0,0].numpy()).ravel())
+    with says(ValueError, 'no kernels'): learn.show_kernels(1)
+
+def test_top_windows_of_a_shuffling_loader_are_those_of_its_items(learn):
+    x,y = get_batch(learn.dls.train, range(25))
+    want,windows = top_windows(x.as_subclass(Tensor), learn.model, 2, 3, k=4)
+    table,got = learn.top_windows(2, 3, k=4)
+    cols = ['item','start','stop','peak']
+    assert table[cols].values.tolist()==want[cols].values.tolist() and torch.equal(got, windows)
+    np.testing.assert_allclose(table['activation'], want['activation'], rtol=1e-5)
+    assert table['label'].tolist()==[learn.dls.vocab[y[i]] for i in table['item']]
+    several = learn.top_windows(2, [3,0], k=4)
+    assert list(several)==[3,0] and several[3][0].equals(table)
+    assert learn.top_windows(2, 3, ds_idx=1)[0]['item'].max()<15 and learn.top_windows(2, 3, dl=learn.dls.test_dl(list(10+5*planted(3, n_steps=60, width=16)[0])))[0]['label'].isna().all()
+
+def test_top_windows_are_without_the_changes_of_training():
+    l = ts_learner(loaders(batch_tfms=[Standardize(), Jitter(3.)]), tiny_cnn(1, 3))
+    l.remove_cb(l.progress)
+    plain = ts_learner(loaders(), l.model)
+    rng = torch.get_rng_state()
+    a,b = (o.top_windows(2, 0)[0]['activation'].tolist() for o in (l,plain))
+    assert a==b and torch.equal(rng, torch.get_rng_state())
+    assert not torch.equal(*(l.dls.train.one_batch()[0].as_subclass(Tensor) for _ in range(2))) # training changes them as before
+
+def test_top_windows_are_drawn_in_their_own_units(learn):
+    table,seen = learn.top_windows(2, 3, k=4)
+    fig = learn.show_top_windows(2, 3, k=4)
+    assert [o.split(',')[0] for o in titles(fig)]==[f'item {i}' for i in table['item']] and fig.get_suptitle()=='channel 3 of layer 2'
+    size = seen.shape[-1]
+    for ax,(i,start,label) in zip(fig.axes, table[['item','start','label']].values):
+        raw = get_batch(learn.dls.train.dataset, [i])[0][0,0].as_subclass(Tensor)
+        want = F.pad(raw, (size,size), value=torch.nan)[start+size:start+2*size]
+        np.testing.assert_allclose(ax.lines[-1].get_ydata(), want, rtol=1e-4, atol=1e-4)
+        assert label in ax.get_title()
+    with says(ValueError, 'channel 99 is out of range'): learn.show_top_windows(2, 99)
+
+def test_prototypes_over_the_classes_as_the_network_sees_them(learn):
+    fig = learn.show_maximized({'plain':{}, 'small':dict(l2=1.)}, ascent=partial(maximize, n_steps=12, start='noise'))
+    x,y = (o.as_subclass(Tensor) for o in get_batch(learn.dls.train, range(25)))
+    want = {k: maximize(learn.model, [0,1,2], (1,60), n_steps=12, start='noise', **o)[0] for k,o in dict(plain={}, small=dict(l2=1.)).items()}
+    axs = np.array(fig.axes[:6]).reshape(3,2)
+    for c in range(3):
+        for ax,(k,s) in zip(axs[c], want.items()):
+            np.testing.assert_allclose(ax.lines[-1].get_ydata(), s[c,0], atol=1e-6)
+            np.testing.assert_allclose(ax.lines[0].get_ydata(), x[y==c].mean(0)[0], atol=1e-5)
+            assert f'p = {learn.model.eval()(s[c:c+1]).softmax(1)[0,c]:.3f}' in ax.get_title() and (k in ax.get_title())==(c==0)
+    assert [ax.get_ylabel().strip() for ax in axs[:,0]]==list(learn.dls.vocab)
+
+def test_prototypes_of_some_classes_and_all_penalties(learn):
+    fig = learn.show_maximized(y=[2,0], ascent=partial(maximize, n_steps=2, start='noise'))
+    assert [ax.get_title().splitlines()[0] for ax in fig.axes[:5]]==['no penalty','l1','l2','tv','spectral']
+    assert [ax.get_ylabel().strip() for ax in (fig.axes[0],fig.axes[5])]==[learn.dls.vocab[2],learn.dls.vocab[0]]
+    x,y = (o.as_subclass(Tensor) for o in get_batch(learn.dls.train, range(25)))
+    np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), x[y==2].mean(0)[0], atol=1e-5) # over its own class
+    plain = maximize(learn.model, [2,0], (1,60), n_steps=2, start='noise')[0]
+    for ax,s,c in zip((fig.axes[0],fig.axes[5]), plain, (2,0)): assert f'p = {learn.model.eval()(s[None]).softmax(1)[0,c]:.3f}' in ax.get_title()
+    for bad in (3,[0,-1]):
+        with says(ValueError, 'class'): learn.show_maximized(y=bad)
+    with says(ValueError, 'labels'): learn.show_maximized(dl=learn.dls.test_dl(list(10+5*planted(3, n_steps=60, width=16)[0])))
+
+def test_weights_of_penalties_mean_the_same_for_long_series():
+    "Of a linear model of the mean, the prototype under `l2` is the same at any length"
+    from tsviz.learner import _find_variants
+    mean = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 1), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
+    a,b = (maximize(mean, 0, (1,T), **_find_variants(None, (1,T))['l2'])[0] for T in (30,90))
+    assert torch.allclose(a[0,0,:1].expand(30), a[0,0], atol=1e-4) and torch.allclose(a[0,0,0], b[0,0,0], atol=1e-3)
+
+def test_dreams_are_of_what_the_network_saw_and_drawn_in_their_own_units(learn):
+    dream = partial(deep_dream, n_steps=3, octaves=2)
+    fig = learn.show_dream([4,1], 2, 3, dream=dream)
+    (seen,y),raw = get_batch(learn.dls.valid, [4,1]),get_batch(learn.dls.valid.dataset, [4,1])[0].as_subclass(Tensor)
+    after = dream(seen.as_subclass(Tensor), learn.model, 2, 3)
+    after = after*raw.std(-1, correction=0, keepdim=True)+raw.mean(-1, keepdim=True)
+    for ax,o,new,c in zip(fig.axes, raw, after, y):
+        np.testing.assert_allclose(ax.lines[0].get_ydata(), o[0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(colours(ax), (new-o)[0], rtol=1e-3, atol=2e-3)
+        assert ax.get_title()==f'[{learn.dls.vocab[c]}]'
+    assert len([o for o in titles(learn.show_dream(max_n=3, dream=dream)) if o])==3
+
+def test_inside_leaves_all_as_found(learn):
+    learn.model.train()
+    before,rng = model_state(learn.model),(torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())
+    learn.show_feature_maps(sort='contribution'); learn.show_kernels(); learn.show_top_windows(2, 0)
+    learn.show_maximized({'':{}}, ascent=partial(maximize, n_steps=2)); learn.show_dream(max_n=1, dream=partial(deep_dream, n_steps=2))
+    assert same(before, model_state(learn.model)) and not plt.get_fignums()
+    assert torch.equal(rng[0], torch.get_rng_state()) and rng[1]==random.getstate() and rng[2]==np.random.get_state()[1].tolist()
+    assert learn.dls.train.split_idx==0
+
+def test_inside_of_unequal_series(short):
+    "No padding is seen or drawn"
+    l,xs = short
+    n = xs[3].shape[1]
+    fig = l.show_feature_maps(3, [0,2], sort='contribution')
+    assert all(o.get_array().shape[1]==n for o in heats(fig)) and len(fig.axes[0].lines[0].get_ydata())==n
+    table,windows = l.top_windows(1, 2, k=20, ds_idx=1)
+    assert sorted(table['item'])==list(range(14)) and all(p<xs[i].shape[1] for i,p in table[['item','peak']].values)
+    for i,a in table[['item','activation']].values: np.testing.assert_allclose(feature_maps(torch.tensor(xs[int(i)]), l.model, 1)[2].max(), a, rtol=1e-4)
+    assert len(titles(l.show_top_windows(1, 2, k=4, ds_idx=1)))==4
+    dream = partial(deep_dream, n_steps=2, octaves=2)
+    drawn = [np.asarray(colours(ax)) for ax in l.show_dream([0,3], dream=dream).axes if ax.lines]
+    for i in (0,3):
+        alone = dream(torch.tensor(xs[i]), l.model)-torch.tensor(xs[i])
+        want = [a*raw.std() for a,raw in zip(alone.numpy(), uneven()[0][i])] # the change, in the units of each channel
+        assert all(any(len(o)==len(w) and np.allclose(o, w, rtol=1e-2, atol=1e-3) for o in drawn) for w in want)
+
+def test_what_takes_long_inside_has_a_bar(learn, monkeypatch):
+    import tsviz.learner as m
+    seen,clock = [],iter(range(10**6))
+    monkeypatch.setattr(m, 'progress_bar', lambda o, total, **kw: seen.append(total) or o)
+    monkeypatch.setattr(m, 'perf_counter', lambda: 9*next(clock))
+    learn.progress = True
+    learn.top_windows(2, 0, dl=learn.dls.valid.new(bs=3)); learn.show_maximized({'':{}}, ascent=partial(maximize, n_steps=7)); learn.show_dream(max_n=1, dream=partial(deep_dream, n_steps=2))
+    assert seen==[4,6,5]
