@@ -521,6 +521,7 @@ def test_top_windows_are_drawn_in_their_own_units(learn):
         np.testing.assert_allclose(ax.lines[-1].get_ydata(), want, rtol=1e-4, atol=1e-4)
         assert label in ax.get_title()
     with says(ValueError, 'channel 99 is out of range'): learn.show_top_windows(2, 99)
+    with says(ValueError, 'must be one channel', 'None', '`learn.top_windows` takes several'): learn.show_top_windows(2, None)
 
 def test_prototypes_over_the_classes_as_the_network_sees_them(learn):
     fig = learn.show_maximized({'plain':{}, 'small':dict(l2=1.)}, ascent=partial(maximize, n_steps=12, start='noise'))

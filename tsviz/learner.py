@@ -262,7 +262,9 @@ def show_top_windows(self:Learner,
     **kwargs
 ): # -> Figure
     "What excites a channel most in a loader's series, drawn in their own units"
-    table,windows = self.top_windows(layer, channel, k, dl=(dl := find_loader(self, ds_idx, dl)))
+    found = self.top_windows(layer, channel, k, dl=(dl := find_loader(self, ds_idx, dl)))
+    if isinstance(found, dict): raise ValueError(f"`channel` must be one channel, an int, got {channel!r}: `learn.top_windows` takes several")
+    table,windows = found
     xs = fetch_items(dl, table['item'].tolist())[2]
     windows = torch.stack([_cut(as_plain(x), a, a+windows.shape[-1]) for x,a in zip(xs, table['start'])])
     title = f'channel {channel}' + ('' if isinstance(layer, nn.Module) or callable(layer) else f' of layer {layer}')
