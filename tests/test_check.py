@@ -4,10 +4,11 @@ from functools import partial
 import numpy as np, pytest, torch
 import tsviz.cam as cam
 from tsviz.cam import grad_cam, grad_cam_acts, hires_cam
-from tsviz.check import check_method, contracts
+from tsviz.check import check_found, check_method, contracts
 from tsviz.core import as_batch, as_plain, find_bs
 from tsviz.method import attr_method, attr_methods, is_method, itemwise, over_layers, smoothed
 from tsviz.score import TargetScore, find_layer
+from tsviz.synth import tiny_cnn
 
 def by_hooks(x, y, model, layer, reduction, force_scale, scale_range):
     keep = []
@@ -185,3 +186,18 @@ def test_faulty_methods_fail(contract, m):
     try:
         with pytest.raises(AssertionError, match=f'breaks the contract `{contract}` at layer='): check_method(m)
     finally: torch.set_grad_enabled(grad)
+
+def test_found_as_it_was_also_with_nan():
+    "NaN in weights is no change; a NaN that was not there is"
+    model = tiny_cnn()
+    model[0].weight.data[0] = torch.nan
+    with check_found(model, torch.tensor([1.,torch.nan])): model(torch.zeros(1, 1, 20))
+    with pytest.raises(AssertionError, match="leaves the model's parameters changed after a call"):
+        with check_found(model): model[0].bias.data[0] = torch.nan
+    x = torch.zeros(3)
+    with pytest.raises(AssertionError, match="leaves what it was given changed on the way"):
+        with check_found(model, x, when='on the way'): x[1] = torch.nan
+    with pytest.raises(AssertionError, match="random state"):
+        with check_found(model): torch.rand(1)
+    with pytest.raises(AssertionError, match="training"): # also when the code raises
+        with check_found(model): model.train(); raise ArithmeticError

@@ -7,12 +7,14 @@ from datetime import date, timedelta
 from pathlib import Path
 import matplotlib, matplotlib.ft2font, matplotlib.style
 matplotlib.use('Agg')
-import numpy as np, pytest, torch, torch.nn as nn
+import numpy as np, pandas as pd, pytest, torch, torch.nn as nn
 from matplotlib.image import imread
 from tsviz.cam import grad_cam_acts, hires_cam, layer_cam
+from tsviz.filters import show_feature_maps, show_kernels, show_top_windows
 from tsviz.heat import show_class_cams, show_heatmap, show_strips
 from tsviz.method import over_models, precomputed
 from tsviz.plot import new_fig, show_series
+from tsviz.prototype import show_dream, show_maximized
 from tsviz.show import show_attrs, show_cam, show_methods
 from tsviz.synth import tiny_cnn
 
@@ -50,6 +52,32 @@ def long_strip():
 def disagreement():
     return show_cam((xs[:2],torch.tensor([0,1])), network(), func_cam=over_models(hires_cam, [network(o) for o in (1,.8,1.3)]), multi_fig=True, figsize=(7,2.4))
 
+def channels_of(n, steps, signed=False):
+    "(n,steps) maps of a layer: bumps all over the place, every eighth channel dead"
+    k,at = np.arange(n)[:,None],np.linspace(0, 1, steps)
+    v = (1+.6*np.sin(3*k))*np.exp(-((at-(k*.37)%1)/.06)**2)*(np.cos(5*k) if signed else k%8>0)
+    return v
+
+def filters(*shape): return np.sin(np.arange(np.prod(shape))**1.3/2).reshape(shape)*np.hanning(shape[-1]+2)[1:-1]
+
+def responses(w, fs=1.): return np.linspace(0, fs/2, 65),abs(np.fft.rfft(w, 128))
+
+def inception():
+    ws = {f'convs.{i}':filters(2, 2, k) for i,k in enumerate((39,9))}
+    return show_kernels(ws, {k:responses(w, 100) for k,w in ws.items()}, labels=['left','right'], figsize=(6,2.2), title='Two lengths')
+
+def windows():
+    start = np.array([30,-6,70,95])
+    v = np.pad(x[:2], ((0,0),(6,20)))[:,start[:,None]+6+np.arange(40)].transpose(1,0,2)
+    return show_top_windows(pd.DataFrame(dict(item=[3,14,8,0], start=start, stop=start+40, activation=[2.41,2.2,1.5,.9], label=['rise','fall','rest',None])), v, n_steps=T, figsize=(4,2.6))
+
+def prototypes():
+    "Two classes and two ways: one stays in the range, one leaves it"
+    stats = dict(mean=x[:2,None], low=x[:2,None]-.2-abs(signed[:2,None])/2, high=x[:2,None]+.2+abs(signed[:2,None])/2)
+    near,far = signed[:2,None]*1.2,4*np.sin(t*1.9)*(.3+heat[:2,None])
+    trace = {k: o*(1-np.exp(-np.arange(50)/w))[:,None]*[1,.7]-o/2 for k,o,w in (('no penalty',9,12),('l2',4,6))}
+    return show_maximized({'no penalty':far, 'l2':near}, stats, ['rise','fall'], trace, {'l2':['p = 0.998','p = 0.994']}, fs=60, title='Prototypes', figsize=(6,2.8))
+
 days = [date(2024,1,20)+timedelta(days=i) for i in range(T)]
 pictures = dict(
     line=series, scatter=lambda: series(scatter=True, cmap='viridis'), band=lambda: series(style='band'), strip=lambda: series(style='strip', unit='mV', fs=60),
@@ -65,7 +93,10 @@ pictures = dict(
     heatmap_many=lambda: show_heatmap(np.tile(x, (20,1)), np.tile(heat, (20,1)), figsize=(6,5)),
     strips=lambda: show_strips(x[0], heat, ['one','two','three'], title='Strips', figsize=(6,3)),
     methods=lambda: show_methods(xs[:2], torch.tensor([0,1]), network(), [precomputed(maps), layer_cam, hires_cam], i2o=['rise','fall','rest'], figsize=(8,3.2)),
-    long_strip=long_strip, disagreement=disagreement)
+    long_strip=long_strip, disagreement=disagreement, inception=inception, windows=windows, maximized=prototypes,
+    dream=lambda: show_dream(x[:2,None], x[:2,None]+.5*signed[:2,None], ['rise','fall'], fs=60, title='Dreams', figsize=(6,2.2)),
+    feature_maps=lambda: show_feature_maps(x[0], {'stem':channels_of(8, T, True), 'body':channels_of(64, 30)}, fs=60, title='Two layers', figsize=(4,3.2)),
+    feature_lines=lambda: show_feature_maps(x[0], channels_of(16, 40), style='lines', max_n=6, figsize=(4,2.4)))
 
 drawn_with = dict(matplotlib='.'.join(matplotlib.__version__.split('.')[:2]), freetype=matplotlib.ft2font.__freetype_version__)
 own = ['default', {'font.family':['sans-serif'], 'font.sans-serif':['DejaVu Sans'], 'text.hinting':'none'}]
@@ -113,7 +144,7 @@ def test_noise_is_not_a_change():
 
 def test_every_image_is_compared(): assert {o.stem for o in folder.glob('*.png')}=={*pictures}
 
-def test_images_are_small(): assert sum(o.stat().st_size for o in folder.glob('*.png'))<500_000
+def test_images_are_small(): assert sum(o.stat().st_size for o in folder.glob('*.png'))<700_000
 
 if __name__=='__main__':
     folder.mkdir(exist_ok=True)

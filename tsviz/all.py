@@ -15,9 +15,13 @@ from .cam import *
 from .gradient import *
 from .perturb import *
 from .captum import *
+from .inside import *
+from .dream import *
 from .plot import *
 from .show import *
 from .heat import *
+from .filters import *
+from .prototype import *
 from .data import *
 from .models import *
 from .learner import *

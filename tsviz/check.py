@@ -32,7 +32,7 @@ def model_state(
 def _random_state(): return torch.get_rng_state(), str(np.random.get_state()), random.getstate(), torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
 def _same(a, b):
-    if isinstance(a, Tensor) or isinstance(b, Tensor): return type(a)==type(b) and a.shape==b.shape and torch.equal(a, b)
+    if isinstance(a, Tensor) or isinstance(b, Tensor): return type(a)==type(b) and a.shape==b.shape and bool(((a==b) | (a!=a)&(b!=b)).all()) # NaN is NaN
     if isinstance(a, (list,tuple)): return len(a)==len(b) and all(_same(p,q) for p,q in zip(a,b))
     return a==b
 

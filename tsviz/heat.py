@@ -14,10 +14,33 @@ from matplotlib.patheffects import withStroke
 from .core import scale_acts
 from .score import Target
 from .batch import as_text, check_func_cam, find_batch, find_i2o, find_limits, find_maps, find_names, find_outputs, find_probs, find_titles
-from .line import as_rows, check_order, shorten
+from .line import as_rows, check_figsize, check_order, shorten
 from .cam import grad_cam
 from .plot import HeatRows, PlainLine, draw_bar, draw_heat, find_colors, find_times, new_fig, show_series
 from .show import check_style, find_file, fit_titles, fix_layout, save_fig, text_width
+
+# %% ../nbs/42_heat.ipynb #bfef459c
+def _inches(o): return o.bbox.width/(o if hasattr(o, 'dpi') else o.figure).dpi
+
+def _find_fig(fig, figsize, default, cols=1, rows=1):
+    "`fig`, or a new one of `figsize` in which there is room for `rows` of `cols` small axes, and whether it is new"
+    if check_figsize(figsize) is not None and fig is not None: raise ValueError("`figsize` is the size of a new figure: leave it out if `fig` is given")
+    least = tuple(round(.6+float(o), 2) for o in (.5*cols,.35*rows))
+    if figsize is not None and min(a-b for a,b in zip(figsize, least))<0:
+        raise ValueError(f"`figsize` must be at least {least} inches for what is to be drawn, got {tuple(figsize)}: choose a larger one, or draw less")
+    return new_fig(ifnone(figsize, default)) if fig is None else fig,fig is None
+
+def _say(put, text, width, scale=1., **kwargs):
+    "Hand `text` to `put`, a setter of titles, in letters of `scale` times their size that fit `width` inches"
+    [text],size = fit_titles([str(text)], width/scale)
+    put(text, fontsize=scale*size, **kwargs)
+
+def _finish(fig, title=None, fix=False, savefig=None, dpi='figure'):
+    "The title of the whole, the layout of many axes once, the file"
+    if title is not None: _say(fig.suptitle, title, .9*_inches(fig))
+    if fix: fix_layout(fig)
+    if savefig is not None: save_fig(fig, savefig, dpi=dpi)
+    return fig
 
 # %% ../nbs/42_heat.ipynb #2050029c
 def draw_rows(
@@ -105,9 +128,7 @@ def show_heatmap(
     draw_rows(ax, times, np.broadcast_to(attr, x.shape)[chs], [names[c] for c in chs], colors, rasterized=rasterized)
     if line: _draw_rows(ax, times, x[chs], **kwargs)
     if fs is not None: ax.set_xlabel('time (s)')
-    if title is not None:
-        [title],size = fit_titles([title], .8*ax.bbox.width/ax.figure.dpi)
-        ax.set_title(title, fontsize=size)
+    if title is not None: _say(ax.set_title, title, .8*_inches(ax))
     if ifnone(colorbar, not given): draw_bar(ax.figure, colors, [ax])
     return ax if given else fig
 
@@ -138,9 +159,8 @@ def show_strips(
     colors = find_colors(strips, cmap, norm, vmin, vmax)
     if fig is None: fig = new_fig(ifnone(figsize, (8, 2.4+.3*n)))
     top,low = fig.subplots(2, 1, sharex=True, height_ratios=(2, .3*n))
-    if title is not None: [title],size = fit_titles([title], fig.bbox.width/fig.dpi - max(text_width(o[:28], 10) for o in labels) - (1 if colorbar else .4))
     show_series(x, ax=top, t=t, fs=fs, **kwargs)
-    if title is not None: top.set_title(title, fontsize=size)
+    if title is not None: _say(top.set_title, title, _inches(fig) - max(text_width(o[:28], 10) for o in labels) - (1 if colorbar else .4))
     draw_rows(low, find_times(x.shape[1], t, fs, top), strips, labels, colors)
     low.set_xlabel(top.get_xlabel())
     top.set_xlabel('')
@@ -187,7 +207,7 @@ def _strip_grid(fig, n, n_strips, bar):
     rows = int(n**.5)
     cols = -(-n//rows)
     if fig is None: fig = new_fig((8 if n==1 else 5.5*cols+.9, rows*(2.4+.3*n_strips)))
-    wide = fig.bbox.width/fig.dpi/cols
+    wide = _inches(fig)/cols
     return fig,fig.add_gridspec(rows, cols+1, width_ratios=[max(wide-.9/cols, .5*wide)]*cols+[.9]) if bar else fig.add_gridspec(rows, cols),cols
 
 # %% ../nbs/42_heat.ipynb #cd64c156
@@ -237,7 +257,4 @@ def show_class_cams(
         show_strips(o[:,:stop], strips[i,:,:stop], [tell(i, c) for c in classes[i]], titles[i], None if t is None else t[:stop], cmap=colors.cmap,
                     norm=colors.norm, fig=fig.add_subfigure(grid[i//cols,i%cols]), colorbar=bar and not several, legend=legend if i==0 else False, **kwargs)
     if bar and several: fig.colorbar(colors, cax=fig.add_subfigure(grid[:,-1]).subplots())
-    if title is not None: fig.suptitle(title)
-    if new and len(x)>9: fix_layout(fig)
-    if savefig is not None: save_fig(fig, savefig, dpi=dpi)
-    return fig
+    return _finish(fig, title, new and len(x)>9, savefig, dpi)
