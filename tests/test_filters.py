@@ -303,6 +303,8 @@ def test_filters_that_are_drawn():
     names = lambda **kw: [ax.get_ylabel() for ax in show_kernels(w, **kw).axes]
     assert names(max_n=3)==['0','1','2'] and names(channels=4)==['4'] and names(channels=torch.tensor([9,0]))==['9','0'] and names(channels=slice(None,None,4))==['0','4','8']
     assert len(show_kernels(w[:2], max_n=99).axes)==2
+    wide = np.random.default_rng(0).standard_normal((9,8,5)) # as heat fewer, unless more are asked for
+    assert [len([o for o in show_kernels(wide, **kw).axes if o.get_title() or o.get_ylabel()]) for kw in ({},dict(max_n=7),dict(max_in=8))]==[6,7,9]
     fig = show_kernels(dict(a=w, b=w[:2]), max_n=4) # a layer with fewer
     assert len(fig.axes)==6 and [ax.get_xlabel() for ax in fig.axes]==['','','','step','','step']
 

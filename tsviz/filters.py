@@ -282,7 +282,7 @@ def show_kernels(
     responses=None, # (f (n,), |H| (K_out,K_in,n)) as `frequency_response` gives them, or a dict of layer -> pair; `None`: only the kernels
     channels=None, # filters to draw: an int, ints or a slice; `None`: the first `max_n`
     labels=None, # (K_in,) names of the input channels; `None`: numbered
-    max_n=16, # filters of a layer at most
+    max_n=None, # filters of a layer at most; `None`: 16 as lines, 6 as heat
     max_in=6, # input channels that are drawn as lines; more are heat, a row each
     fs=None, # steps a second, as given to `frequency_response`; `None`: frequencies are in Hz where they go beyond .5, otherwise in cycles a step
     dilation=1, # steps between the taps of a kernel, or a dict of layer -> steps
@@ -294,12 +294,13 @@ def show_kernels(
     dpi='figure', # dots an inch of the saved file, of what is pixels there
 ): # fig
     "Draw the filters of a layer, best of the first, whose input is the series, and beside each its frequency response"
-    check_count(max_n=max_n, max_in=max_in)
+    check_count(max_n=ifnone(max_n, 16), max_in=max_in)
     if savefig is not None: savefig = find_file(savefig)
     kernels = _find_kernels(kernels)
-    responses,chosen,names = _find_responses(responses, kernels),_find_filters(kernels, channels, max_n),_find_inputs(kernels, labels, max_in)
-    parts = _find_parts(kernels, responses, dilation, responses and _find_unit(responses, fs))
+    responses,names = _find_responses(responses, kernels),_find_inputs(kernels, labels, max_in)
     heat,per = len(names)>max_in,1+bool(responses)
+    chosen = _find_filters(kernels, channels, ifnone(max_n, 6 if heat else 16))
+    parts = _find_parts(kernels, responses, dilation, responses and _find_unit(responses, fs))
     groups = 1 if len(parts)>1 or heat else 1+(len(chosen)>5) if responses else min(4, int(np.ceil(len(chosen)**.5)))
     rows,high = -(-len(chosen)//groups),min(1.6, max(.8, .1*len(names))) if heat else .75
     size = min(13, .8+2.4*groups*per*len(parts)),.9+.3*(1<len(names)<=max_in)+.3*(title is not None)+(max(high, 1.2) if rows<3 else high)*rows
