@@ -26,20 +26,20 @@ def loader(n): return torch.utils.data.DataLoader(Waves(n), batch_size=64)
 def settings():
     torch.manual_seed(0)
     model = inception_time(1, 5).eval()
-    return model,torch.stack([x for x,_ in Waves(64)]),[f'{i}' for i in range(6)]
+    return model,torch.stack([Waves(64)[i][0] for i in range(64)]),[f'{i}' for i in range(6)]
 
 def hooked(model, x, layers):
     with hook_outputs([model.get_submodule(o) for o in layers], detach=True) as hooks, torch.no_grad():
         model(x)
         return {n: o.clone() for n,o in zip(layers, hooks.stored)}
 
-def ascend(model, score, n_steps=32):
-    x = torch.zeros(1, 1, 150, requires_grad=True)
+def ascend(model, score, n_steps=16):
+    x = torch.randn(1, 1, 150, requires_grad=True)
     opt = torch.optim.Adam([x], .05)
     for _ in range(n_steps): opt.zero_grad(); (-score(model(x))).sum().backward(); opt.step()
     return x.detach()
 
-def ascend_channel(model, layer, channel, n_steps=32):
+def ascend_channel(model, layer, channel, n_steps=16):
     with hook_outputs([model.get_submodule(layer)], detach=False) as hooks: return ascend(model, lambda _: hooks.stored[0][:,channel].mean(-1), n_steps)
 
 def search(model, data, layer, channel, k=9):
@@ -50,13 +50,13 @@ def search(model, data, layer, channel, k=9):
 
 calls = { # what -> (who: the call)
     'feature maps of 6 blocks, 64 series': dict(fastai=lambda m,x,ls: hooked(m, x, ls), tsviz=lambda m,x,ls: feature_maps(x, m, ls)),
-    'prototypes of 5 classes, 32 steps': dict(loop=lambda m,x,ls: [ascend(m, lambda out,c=c: out[:,c]) for c in range(5)],
-                                              tsviz=lambda m,x,ls: maximize(m, range(5), (1,150), n_steps=32)),
-    'prototypes of 8 channels of block 0, 32 steps': dict(loop=lambda m,x,ls: [ascend_channel(m, '0', c) for c in range(8)],
-                                                          tsviz=lambda m,x,ls: maximize(m, ('0',list(range(8))), (1,150), n_steps=32)),
-    'deep dream of 8 series, block 2, 3 octaves of 10 steps': dict(tsviz=lambda m,x,ls: deep_dream(x[:8], m, '2', n_steps=10)),
-    'top windows of a channel of block 1, 256 series': dict(search=lambda m,x,ls: search(m, loader(256), '1', 3), tsviz=lambda m,x,ls: top_windows(loader(256), m, '1', 3)),
-    'top windows of a channel of block 1, 2560 series': dict(search=lambda m,x,ls: search(m, loader(2560), '1', 3), tsviz=lambda m,x,ls: top_windows(loader(2560), m, '1', 3))}
+    'prototypes of 5 classes, 16 steps': dict(loop=lambda m,x,ls: [ascend(m, lambda out,c=c: out[:,c]) for c in range(5)],
+                                              tsviz=lambda m,x,ls: maximize(m, range(5), (1,150), n_steps=16, start='noise')),
+    'prototypes of 8 channels of block 0, 16 steps': dict(loop=lambda m,x,ls: [ascend_channel(m, '0', c) for c in range(8)],
+                                                          tsviz=lambda m,x,ls: maximize(m, ('0',list(range(8))), (1,150), n_steps=16, start='noise')),
+    'deep dream of 8 series, block 2, 3 octaves of 5 steps': dict(tsviz=lambda m,x,ls: deep_dream(x[:8], m, '2', n_steps=5)),
+    'top windows of a channel of block 1, 128 series': dict(search=lambda m,x,ls: search(m, loader(128), '1', 3), tsviz=lambda m,x,ls: top_windows(loader(128), m, '1', 3)),
+    'top windows of a channel of block 1, 1280 series': dict(search=lambda m,x,ls: search(m, loader(1280), '1', 3), tsviz=lambda m,x,ls: top_windows(loader(1280), m, '1', 3))}
 
 def resident(key):
     return int(next(o for o in Path('/proc/self/status').read_text().splitlines() if o.startswith(key)).split()[1])/1024 # MB
@@ -84,7 +84,7 @@ def row(what, args, n):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('-n', type=int, default=5, help="interleaved repeats"); p.add_argument('--save', action='store_true'); p.add_argument('--peak', nargs=2)
+    p.add_argument('-n', type=int, default=3, help="interleaved repeats"); p.add_argument('--save', action='store_true'); p.add_argument('--peak', nargs=2)
     args,given = p.parse_args(),settings()
     if args.peak:
         before = resident('VmRSS')
@@ -92,7 +92,8 @@ def main():
         calls[args.peak[0]][args.peak[1]](*given)
         print(resident('VmHWM')-before)
         return
-    rows = [row(o, given, args.n) for o in calls]
+    rows = []
+    for o in calls: rows.append(row(o, given, args.n)); print(*rows[-1], sep=' | ', flush=True)
     text = (f"# Inside the network\n\n`python benchmarks/inside.py`: InceptionTime of five classes, series of 1x150, {torch.get_num_threads()} threads, torch {torch.__version__}, "
             f"{platform.machine()}. A ratio above 1 speaks for tsviz.\n\n"
             + table(['what','peer','peer, ms','tsviz, ms','ms: ratio','peer, MB','tsviz, MB','MB: ratio'], rows))

@@ -442,6 +442,11 @@ def test_several_labels_a_series_and_exact_data():
     inside = [(i,r.item,r.start,r.stop) for i,r in enumerate(table.itertuples()) if r.start>=0 and r.stop<=40]
     assert len(inside)>9 and all(torch.equal(wins[i], exact[j,:,a:b]) for i,j,a,b in inside), 'as the data have them, not as the model takes them'
 
+class Endless(Dataset):
+    "A data set whose items begin again where it ends"
+    def __len__(self): return len(big)
+    def __getitem__(self, i): return big[i%len(big)],by[i%len(big)]
+
 class Stream(IterableDataset):
     def __iter__(self): return iter(zip(big, by))
 
@@ -451,6 +456,7 @@ def test_what_has_no_order_goes_as_it_comes():
     assert_top(top_windows(((big[i:i+7],by[i:i+7]) for i in range(0, 70, 7)), model, 2, 4), want, by.tolist())
     assert_top(top_windows((big[i:i+7] for i in range(0, 70, 7)), model, 2, 4), want)
     assert_top(top_windows(TensorDataset(big, by), model, 2, 4), want, by.tolist())
+    assert_top(top_windows(Endless(), model, 2, 4), want, by.tolist())
 
 def uneven(bs=4, **kw):
     lengths = [40-i%13 for i in range(70)]

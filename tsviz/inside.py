@@ -228,6 +228,7 @@ def receptive_field(
 def _in_order(data):
     "A loader of the same items, none shuffled or dropped, and their numbers in the data set; anything else as it is"
     if hasattr(data, 'new') and hasattr(data, 'shuffle'): return data.new(shuffle=False, drop_last=False),count() # fastai's
+    if not hasattr(data, '__iter__'): data = DataLoader(data, 64) # a data set: its length, not an `IndexError`, may be what ends it
     if not isinstance(data, DataLoader): return data,count()
     kw = {k:getattr(data, k) for k in 'num_workers collate_fn pin_memory timeout worker_init_fn multiprocessing_context prefetch_factor'.split()}
     bs,own,many = data.batch_size,data.sampler,data.batch_sampler
