@@ -2,7 +2,7 @@
 import copy, warnings
 from contextlib import nullcontext
 from functools import cache
-import numpy as np, pytest, scipy.signal, torch, torch.nn as nn, tsviz.dream as module
+import numpy as np, pytest, scipy.signal, torch, torch.nn as nn, tsviz.core as core, tsviz.dream as module
 from hypothesis import given, settings, strategies as st
 from common import Fwd, says
 from tsviz.check import check_found
@@ -593,3 +593,13 @@ def test_nothing_is_warned():
         warnings.simplefilter('error')
         maximize(model, None, (2,T), n_steps=3, tv=.1); deep_dream(x[:2], model, n_steps=2)
     assert module.__all__==['penalties', 'resamplers', 'maximize', 'deep_dream']
+
+def test_long_kernels_take_the_faster_backward(monkeypatch):
+    net = nn.Sequential(nn.Conv1d(8, 8, 17, padding=8), nn.Tanh(), nn.Conv1d(8, 8, 21, padding=10), nn.Tanh(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 2))
+    n,back = [0],core._Conv.backward
+    def counted(ctx, g): n[0] += 1; return back(ctx, g)
+    monkeypatch.setattr(core._Conv, 'backward', staticmethod(counted))
+    series,_ = maximize(net, shape=(8,40), n_steps=3, start='noise')
+    assert n[0]==6 # two convolutions, three steps
+    deep_dream(series, net, 2, octaves=1, n_steps=3)
+    assert n[0]==6+8 # and a look at the start
