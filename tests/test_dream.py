@@ -603,3 +603,14 @@ def test_long_kernels_take_the_faster_backward(monkeypatch):
     assert n[0]==6 # two convolutions, three steps
     deep_dream(series, net, 2, octaves=1, n_steps=3)
     assert n[0]==6+8 # and a look at the start
+
+def test_lengths_that_a_batch_knows():
+    from tsviz.data import TensorTS
+    ls,padded = [T,25],TensorTS(x[:2].clone())
+    padded.lengths = torch.tensor(ls)
+    dream = lambda x, **kw: deep_dream(x, model, 2, n_steps=3, **kw)
+    equal(dream(padded), dream(x[:2], lengths=ls))
+    assert not torch.equal(dream(padded), dream(x[:2])) # as if the second had no padding
+    equal(dream(padded, lengths=[T,T]), dream(x[:2])) # what is given counts
+    one = padded[1]
+    equal(dream(one)[:,:25], dream(x[1,:,:25])); assert one.shape[-1]==T and dream(one)[:,25:].eq(0).all()

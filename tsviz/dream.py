@@ -267,11 +267,13 @@ def deep_dream(
     keep_range=False, # True: each channel stays in its own range; or (low, high), numbers or tensors that broadcast to (B,C,1)
     seed:int=0, # of the jitter
     return_trace:bool=False, # return the objective, before the first step and after each (octaves, n_steps+1, B), too
-    lengths=None, # (B,) true lengths of padded series
+    lengths=None, # (B,) true lengths of padded series; None: the batch's own, where it knows them
     mode='linear', # a name in `resamplers`
     progress=None, # goes through a list and shows how far it is, such as `fastprogress.progress_bar`
 )->Tensor: # like x
     "Series with more of what a layer sees in them, added from coarse to fine [Mordvintsev 2015]"
+    lengths = ifnone(lengths, getattr(x, 'lengths', None)) # a padded batch may know them
+    if lengths is not None: lengths = as_plain(lengths).reshape(-1)
     model,x,seed = as_eager(model),as_plain(x),find_seed(seed)
     check_count(octaves=octaves, n_steps=n_steps); check_count(0, jitter=jitter, channel=ifnone(channel, 0))
     _check_reals(0, lr=lr); _check_reals(1, octave_scale=octave_scale)

@@ -315,6 +315,6 @@ def show_dream(self:Learner,
     "Series of a loader before and after a dream, in their own units"
     dl = find_loader(self, ds_idx, dl)
     seen,ys,shown = fetch_items(dl, spread_idxs(dl, idxs, max_n))
-    after = dream(seen, self.model, layer, channel, lengths=seen.lengths, progress=partial(_bar, self))
+    after = dream(seen, self.model, layer, channel, progress=partial(_bar, self))
     after = _as_drawn(dl, retain_meta(seen, after.as_subclass(TensorTS), as_copy=True), ys)
     return show_dream(shown, after, **{'titles':_titles(self, ys), **kwargs})
