@@ -17,6 +17,7 @@ from .perturb import *
 from .captum import *
 from .inside import *
 from .dream import *
+from .metrics import *
 from .plot import *
 from .show import *
 from .heat import *

@@ -56,7 +56,8 @@ class ShowAttrCallback(Callback):
 def _fix(self:ShowAttrCallback):
     "Fetch the series whose maps will be kept; forget those of an earlier training"
     dl = find_loader(self.learn, self.ds_idx, None)
-    self.seen,self.labels,self.shown = fetch_items(dl, spread_idxs(dl, self.idxs, self.max_n))
+    its = fetch_items(dl, spread_idxs(dl, self.idxs, self.max_n))
+    self.seen,self.labels,self.shown = its.x,its.y,its.shown
     self.net,self.names = self.learn.model,vocab_i2o(self.learn) # a callback given to `fit` loses its Learner when that ends
     self.maps,self.epochs,self.fixed = [],[],True
 
