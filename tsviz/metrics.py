@@ -46,6 +46,7 @@ def _check_values(v, shape):
     if v.isinf().any(): raise ValueError("`values` must be finite, or NaN where an item has none, got an infinite one")
     return v
 
+# %% ../nbs/30_metrics.ipynb #26d10580
 def bootstrap_ci(
     values, # (N,...) one row an item; or, with `n`, an iterable of batches of such rows
     n:int=None, # N, where `values` are batches
