@@ -10,8 +10,10 @@ matplotlib.use('Agg')
 import numpy as np, pandas as pd, pytest, torch, torch.nn as nn
 from matplotlib.image import imread
 from tsviz.cam import grad_cam_acts, hires_cam, layer_cam
+from tsviz.classes import show_class_means, show_dataset, show_importance
 from tsviz.filters import show_feature_maps, show_kernels, show_top_windows
 from tsviz.heat import show_class_cams, show_heatmap, show_strips
+from tsviz.history import show_history
 from tsviz.method import over_models, precomputed
 from tsviz.plot import new_fig, show_series
 from tsviz.prototype import show_dream, show_maximized
@@ -78,6 +80,21 @@ def prototypes():
     trace = {k: o*(1-np.exp(-np.arange(50)/w))[:,None]*[1,.7]-o/2 for k,o,w in (('no penalty',9,12),('l2',4,6))}
     return show_maximized({'no penalty':far, 'l2':near}, stats, ['rise','fall'], trace, {'l2':['p = 0.998','p = 0.994']}, fs=60, title='Prototypes', figsize=(6,2.8))
 
+def epochs(n):
+    "Maps (2,1,T) that find their place"
+    at = lambda e: np.exp(-((t-np.array([[40],[80]])-30*np.exp(-e/3))/(9+20*np.exp(-e/4)))**2)
+    return [torch.tensor((1+e)*at(e)[:,None]) for e in range(n)]
+
+def dataset():
+    classes,place = np.repeat([0,1,2], [12,3,25]),30*np.sin(np.arange(40)*1.7)
+    maps = np.exp(-((t-60-place[:,None]*np.array([.1,1,.4])[classes][:,None])/9)**2)*np.cos(np.arange(40)%9)[:,None]
+    return show_dataset(maps, classes, ['rise','fall','rest'], .6+.4*np.sin(np.arange(40)*2.3)**2, np.arange(40)%11==0, fs=60, title='All', figsize=(6,2.6))
+
+def importance(n, **kwargs):
+    share = (1.2+np.sin(np.arange(n)/n*9))/np.sum(1.2+np.sin(np.arange(n)/n*9))
+    names = pd.RangeIndex(n, name='step') if n>9 else pd.Index(['hip','knee','foot','arm'][:n], name='channel')
+    return show_importance(pd.DataFrame(dict(mean=share, lo=.8*share, hi=1.3*share), index=names), title='Importance', **kwargs)
+
 days = [date(2024,1,20)+timedelta(days=i) for i in range(T)]
 pictures = dict(
     line=series, scatter=lambda: series(scatter=True, cmap='viridis'), band=lambda: series(style='band'), strip=lambda: series(style='strip', unit='mV', fs=60),
@@ -96,7 +113,11 @@ pictures = dict(
     long_strip=long_strip, disagreement=disagreement, inception=inception, windows=windows, maximized=prototypes,
     dream=lambda: show_dream(x[:2,None], x[:2,None]+.5*signed[:2,None], ['rise','fall'], fs=60, title='Dreams', figsize=(6,2.2)),
     feature_maps=lambda: show_feature_maps(x[0], {'stem':channels_of(8, T, True), 'body':channels_of(64, 30)}, fs=60, title='Two layers', figsize=(4,3.2)),
-    feature_lines=lambda: show_feature_maps(x[0], channels_of(16, 40), style='lines', max_n=6, figsize=(4,2.4)))
+    feature_lines=lambda: show_feature_maps(x[0], channels_of(16, 40), style='lines', max_n=6, figsize=(4,2.4)),
+    history=lambda: show_history(epochs(25), xs=xs[:2], titles=['rise','fall'], fs=60, title='Training', figsize=(5,2.6)),
+    multiples=lambda: show_history(epochs(9), style='multiples', xs=xs[:2], titles=['rise','fall'], max_epochs=3, figsize=(5,2)),
+    class_means=lambda: show_class_means(x[:2,None], abs(signed[:2,None])/2+.1, signed[:2,None], ['rise','fall'], [30,1], figsize=(5,2)),
+    dataset=dataset, importance=lambda: importance(T, x=x[0], figsize=(4,1.8)), importance_channels=lambda: importance(4, sort=True, figsize=(4,1.6)))
 
 drawn_with = dict(matplotlib='.'.join(matplotlib.__version__.split('.')[:2]), freetype=matplotlib.ft2font.__freetype_version__)
 own = ['default', {'font.family':['sans-serif'], 'font.sans-serif':['DejaVu Sans'], 'text.hinting':'none'}]
