@@ -231,6 +231,7 @@ def show_class_cams(
     titles=None, # (B,) titles of the series; `None`: the label and the method
     dpi='figure', # dots an inch of the saved file, of what is pixels there
     items=None, # (B,) ints, as in `find_maps`
+    place=None, # as in `show_cam`
     **kwargs, # for `show_strips` (`fs`, `vmin`, ...) and on to `show_series`
 ): # fig
     "Draw series, each with a strip of heat for every class"
@@ -239,7 +240,7 @@ def show_class_cams(
     check_func_cam(method, 'method')
     if (new := fig is None) and figsize is not None: fig = new_fig(figsize)
     if savefig is not None: savefig = find_file(savefig)
-    x,labels,lengths = find_batch(batch, lengths, xs)
+    x,labels,lengths = find_batch(batch, lengths, None if place else xs)
     i2o,short = find_i2o(i2o, 32),find_i2o(i2o, 18)
     probs = find_probs(out := find_outputs(x, model, lengths), labels, model)
     classes = _pick_classes(out if out.shape[1]>1 else probs, labels, max_classes)
@@ -250,11 +251,13 @@ def show_class_cams(
     if title is not None and len(x)==1: titles,title = [title],None
     tell = (lambda i,c: f'{short(c)} ({probs[i,c]:.2f})') if probs.shape[1]>1 else (lambda i,c: as_text(out[i,0]))
     colors = find_colors(strips.cpu().double().numpy(), cmap, **find_limits(strips, scale and 'max', **{k:kwargs.pop(k, None) for k in ('norm','vmin','vmax')}))
+    cmap = colors.cmap.with_extremes(bad='.8') # grey where there is no value
+    if place: strips,lengths = place(strips),None
     legend,bar,several = kwargs.pop('legend', None),kwargs.pop('colorbar', True),len(x)>1
     fig,grid,cols = _strip_grid(fig, len(x), classes.shape[1], bar and several)
     for i,o in enumerate(ifnone(xs, x)):
         stop = None if lengths is None else int(lengths[i])
-        show_strips(o[:,:stop], strips[i,:,:stop], [tell(i, c) for c in classes[i]], titles[i], None if t is None else t[:stop], cmap=colors.cmap,
+        show_strips(o[:,:stop], strips[i][:,:stop], [tell(i, c) for c in classes[i]], titles[i], None if t is None else t[:stop], cmap=cmap,
                     norm=colors.norm, fig=fig.add_subfigure(grid[i//cols,i%cols]), colorbar=bar and not several, legend=legend if i==0 else False, **kwargs)
     if bar and several: fig.colorbar(colors, cax=fig.add_subfigure(grid[:,-1]).subplots())
     return _finish(fig, title, new and len(x)>9, savefig, dpi)

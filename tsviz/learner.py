@@ -11,10 +11,11 @@ from contextlib import contextmanager, nullcontext
 from time import perf_counter
 from fastai.basics import *
 from fastai.callback.progress import *
+from .axis import Stage, WayBack, as_array, as_series
 from .cam import grad_cam, grad_cam_acts
-from .core import as_plain, keep_random
+from .core import as_plain, keep_random, upsample
 from .data import TensorTS, _find_idxs, get_batch, get_n_channels
-from .batch import check_alone, find_i2o, find_names, find_outputs, find_probs
+from .batch import check_alone, find_i2o, find_names, find_outputs, find_probs, find_target
 from .dream import deep_dream, maximize
 from .filters import show_feature_maps, show_kernels, show_top_windows
 from .inside import _cut, class_stats, contributions, feature_maps, frequency_response, kernels, top_windows as find_windows
@@ -69,37 +70,94 @@ def _as_validation(dl):
     "For a while, the transforms that a series of the validation set gets"
     try:
         with dl.dataset.set_split_idx(1) if hasattr(dl.dataset, 'set_split_idx') else nullcontext(): yield
-    finally: dl.before_iter() # the transforms are told what they are for
+    finally: getattr(dl, 'before_iter', noop)() # the transforms are told what they are for
 
-def _as_drawn(dl, seen, ys):
-    "A batch that the network saw, in the units of the loader's items, on the CPU"
-    xs = dl.decode((seen,) if ys is None else (seen,ys))[0] if hasattr(dl, 'decode') else seen
-    return to_cpu(xs if xs.shape==seen.shape else seen)
+def _kept(b):
+    "A sample or batch whose series stays, whatever a transform does to it in place"
+    x = as_series(b)
+    x = x.clone() if isinstance(x, Tensor) else x.copy() if hasattr(x, 'copy') else x
+    return (x,*b[1:]) if isinstance(b, (tuple,list)) else x
+
+class _TracedDL(DataLoader):
+    "Stands in for a loader, fastai's or PyTorch's, and writes down what its transforms make of some items"
+    def __init__(self, dl):
+        self.dl,self.dataset,self._device,self.stages = dl,dl.dataset,getattr(dl, 'device', None),[]
+        self.open = isinstance(dl, DataLoader) and all(getattr(getattr(dl, o), '__func__', None) is getattr(DataLoader, o) for o in ('do_item','do_batch'))
+
+    def before_iter(self): getattr(self.dl, 'before_iter', noop)()
+
+    def _run(self, tfms, bs, whole=False): # each transform on each of `bs`, or on the list of them
+        split_idx,before = getattr(tfms, 'split_idx', None),[_kept(o) for o in bs]
+        for f in getattr(tfms, 'fs', [tfms]):
+            if getattr(f, 'name', '')=='noop': continue
+            call = partial(f, split_idx=split_idx) if isinstance(f, Transform) else f
+            bs = list(call(bs)) if whole else [call(o) for o in bs]
+            self.stages.append(Stage(f, before, before := [_kept(o) for o in bs], split_idx))
+        return bs
+
+    def _read(self, bs):
+        "What the dataset's own transforms made of the items, as far as it can be undone"
+        tfms = getattr((getattr(self.dataset, 'tls', None) or [self.dataset])[0], 'tfms', None)
+        for f in reversed(getattr(tfms, 'fs', [])):
+            back = [f.decode(as_series(b), split_idx=tfms.split_idx) for b in bs]
+            if any(np.ndim(o)!=2 for o in back): return
+            self.stages.insert(0, Stage(f, back, bs, tfms.split_idx))
+            bs = back
+
+    def do_item(self, i): return self.dl.create_item(i) if self.open else getattr(self.dl, 'do_item', self.dataset.__getitem__)(i)
+
+    def do_batch(self, bs):
+        self._read(bs)
+        if self.open: bs = self._run(self.dl.before_batch, self._run(self.dl.after_item, bs), whole=True)
+        collate = self.dl.create_batch if self.open else getattr(self.dl, 'do_batch', getattr(self.dl, 'collate_fn', None))
+        b = collate(bs)
+        if self.open: b = self.dl.retain(b, bs)
+        rows = [(x,*o[1:]) if isinstance(o, (tuple,list)) else x for x,o in zip(as_series(_kept(b)), bs)] # those of a padded batch know their lengths
+        if self.stages and self.stages[-1].f in getattr(getattr(self.dl, 'before_batch', None), 'fs', []): self.stages[-1] = self.stages[-1]._replace(after=rows)
+        self.stages.append(Stage(collate, bs, rows))
+        return b
+
+    def after_batch(self, b): return self._run(getattr(self.dl, 'after_batch', noop), [b])[0]
+
+# %% ../nbs/52_learner.ipynb #ae6f8107
+def _steps(x): return [x.shape[-1]]*len(x) if getattr(x, 'lengths', None) is None else x.lengths.tolist() # of each series, without its padding
+
+def _pad(xs): # B series (C,T_i) -> a batch that knows their lengths
+    n = tensor([o.shape[-1] for o in xs])
+    x = TensorTS(torch.stack([nn.functional.pad(o, (0, int(n.max())-o.shape[-1])) for o in xs]))
+    if n.min()<n.max(): x.lengths = n
+    return x
 
 class Items:
     "Series of a loader: as the network sees them, as the user knows them, and how to draw a map of the one on the other"
-    def __init__(self, x, y, shown, axis=None, xlabel=None): store_attr()
+    def __init__(self,
+        x, # (B,C,T') `TensorTS`, as the network sees them
+        y, # labels, or None
+        way, # `WayBack` to the series as the user knows them
+    ):
+        self.x,self.y,self.way = x,y,way
+        self.rows = [torch.tensor(as_array(o)[:,:n]).float() for b in way.series for o,n in (zip(b, _steps(b)) if b.ndim==3 else [(b,None)])] # B series (C,T_i) to draw
+        self.shown = _pad(self.rows) # the same as one batch
+        self.moved = way.moved or [o.shape[-1] for o in self.rows]!=_steps(x) # have they other steps than those that the network saw?
+        self.xlabel = way.stop and f'steps, as {way.stop} left them' # what the time axis must say
 
     @property
     def batch(self): return self.x if self.y is None else (self.x,self.y)
 
     @property
     def how(self): # keyword arguments of a picture
-        return dict(xs=self.shown, lengths=self.x.lengths)
+        return (dict(xs=self.rows, place=self.place) if self.moved else dict(xs=self.shown)) | dict(lengths=self.x.lengths) | (dict(xlabel=self.xlabel) if self.xlabel else {})
 
-    def place(self, attrs): # (B,R,T) on the network's time axis -> B rows (R,T_i) on that of the series drawn
-        return [o[:,:x.shape[-1]] for o,x in zip(attrs, self.rows)]
+    def place(self, attrs): # (B,R,T') on the network's time axis -> B rows (R,T_i) on that of the series drawn, NaN where it saw nothing
+        return [self.way.place(a[:,:n], i)[:,:x.shape[-1]] for i,(a,n,x) in enumerate(zip(attrs, _steps(self.x), self.rows))]
 
-    @property
-    def rows(self): # B series (C,T_i) to draw, without padding
-        n = self.shown.lengths
-        return [as_plain(o)[:,:None if n is None else int(n[i])] for i,o in enumerate(self.shown)]
+def _find_batch(dl, idxs):
+    "Items of a loader, fastai's or PyTorch's, as the network sees them"
+    with keep_random(), _as_validation(dl): return get_batch(dl if isinstance(dl, DataLoader) else _TracedDL(dl), idxs)
 
 def fetch_items(dl, idxs):
     "Items of a loader, through its own transforms, as a series of the validation set gets them"
-    with keep_random(), _as_validation(dl):
-        seen,ys = get_batch(dl, idxs)
-        return Items(seen, ys, _as_drawn(dl, seen, ys))
+    with keep_random(), _as_validation(dl): return Items(*get_batch(traced := _TracedDL(dl), idxs), WayBack(traced.stages))
 
 # %% ../nbs/52_learner.ipynb #e2570b84
 def find_loader(learn, ds_idx, dl):
@@ -131,6 +189,10 @@ def label_classes(learn, ys):
     loss = getattr(learn.loss_func, 'func', learn.loss_func)
     if isinstance(loss, (nn.BCEWithLogitsLoss,nn.BCELoss,nn.MultiLabelSoftMarginLoss)) or loss in (F.binary_cross_entropy_with_logits,F.binary_cross_entropy): return None
     return as_plain(ys).argmax(1) if bool((((ys==0)|(ys==1)).all(1) & (ys.sum(1)==1)).all()) else None
+
+def _labels(learn, ys): return ifnone(label_classes(learn, ys), ys) # as a picture tells them: the class of a one-hot row
+
+def _batch(learn, its): return its.x if its.y is None else (its.x,_labels(learn, its.y))
 
 def _class_name(y, vocab): return str(vocab[int(y)])
 
@@ -165,16 +227,16 @@ def attribute(self:Learner,
     "The maps of all series of a loader"
     if isinstance(method, OverModels): raise TypeError(f"`{method}` gives two maps a series: call it on the series that `learn.attribute()` gives")
     dl,method,name = find_loader(self, ds_idx, dl),raw_method(method),method_name(method)
-    n,bs = len(dl.dataset),dl.bs or 64
+    n,bs = len(dl.dataset),getattr(dl, 'bs', None) or getattr(dl, 'batch_size', None) or 64
     chunks,res = L(chunked(range(n), bs)),[]
     items = _as_items(None, n, {**getattr(method, 'keywords', {}), **params})
     if isinstance(y, str) and y!='label': raise ValueError(f"`y` must be 'label', None or a target, got {y!r}")
     if not isinstance(y, str): y = as_target(y, n)
     for idxs in _bar(self, chunks):
-        its = fetch_items(dl, idxs)
-        xs,ys = its.x,its.y
+        xs,ys = _find_batch(dl, idxs)
         if isinstance(y, str) and ys is None: raise ValueError("This loader has no labels to explain: pass `y=None` for the predicted class")
-        target = ys if isinstance(y, str) else y.take(items[idxs]) if isinstance(y, Target) else y
+        if isinstance(y, str) and find_outputs(xs[:1], self.model).shape[1]==1: y = as_target(None, n) # the only output
+        target = find_target(y, _labels(self, ys)) if isinstance(y, str) else y.take(items[idxs]) if isinstance(y, Target) else y
         res.append((xs, ys, check_alone(method(xs, target, self.model, layer, lengths=xs.lengths, items=items[idxs], **params), name)))
     xs,labels,attrs = zip(*to_cpu(res))
     x,lengths = _cat(xs),torch.cat([tensor([o.shape[-1]]*len(o)) if o.lengths is None else o.lengths for o in xs])
@@ -197,7 +259,7 @@ def show_cam(self:Learner,
     "The series of a loader, coloured by what the network looked at"
     dl = find_loader(self, ds_idx, dl)
     its = fetch_items(dl, idxs := spread_idxs(dl, idxs, max_n))
-    return show_cam(its.batch, self.model, func_cam=func_cam, multi_fig=multi_fig, y=y, items=find_numbers(dl, idxs), **{**vocab_i2o(self), **its.how, **kwargs})
+    return show_cam(_batch(self, its), self.model, func_cam=func_cam, multi_fig=multi_fig, y=y, items=find_numbers(dl, idxs), **{**vocab_i2o(self), **its.how, **kwargs})
 
 # %% ../nbs/52_learner.ipynb #91225b57
 @patch
@@ -211,7 +273,7 @@ def show_class_cams(self:Learner,
 ): # -> Figure
     "One series and, below it, one heat strip for each class"
     its = fetch_items(dl := find_loader(self, ds_idx, dl), idxs)
-    return show_class_cams(its.batch, self.model, method=method, items=find_numbers(dl, idxs), **{**vocab_i2o(self), **its.how, **kwargs})
+    return show_class_cams(_batch(self, its), self.model, method=method, items=find_numbers(dl, idxs), **{**vocab_i2o(self), **its.how, **kwargs})
 
 # %% ../nbs/52_learner.ipynb #a33d298a
 @patch
@@ -228,7 +290,7 @@ def show_methods(self:Learner,
     "Series of a loader, with the maps of several methods"
     dl = find_loader(self, ds_idx, dl)
     its = fetch_items(dl, idxs := spread_idxs(dl, idxs, max_n))
-    return show_methods(its.batch, y, self.model, methods, max_n=len(its.x), items=find_numbers(dl, idxs),
+    return show_methods(_batch(self, its), y, self.model, methods, max_n=len(its.x), items=find_numbers(dl, idxs),
                         **{**vocab_i2o(self), **its.how, 'progress':partial(_bar, self), **kwargs})
 
 # %% ../nbs/52_learner.ipynb #e97f1f95
@@ -254,7 +316,10 @@ def show_feature_maps(self:Learner,
         each = {k: layer[k] if isinstance(layer, dict) else k for k in maps} if isinstance(maps, dict) else {'':layer}
         sort = {k: contributions(its.x, y, self.model, o)[0] for k,o in each.items()}
         if not isinstance(maps, dict): sort = sort['']
-    return show_feature_maps(its.shown[0], maps, sort, **{'title':(_titles(self, its.y) or [None])[0], **kwargs})
+    if its.moved:
+        place = lambda o: its.place(upsample(o[None], _steps(its.x)[0]))[0]
+        maps = {k: place(o) for k,o in maps.items()} if isinstance(maps, dict) else place(maps)
+    return show_feature_maps(its.rows[0], maps, sort, **{'title':(_titles(self, its.y) or [None])[0], **kwargs})
 
 # %% ../nbs/52_learner.ipynb #5a23619a
 @patch
@@ -293,9 +358,10 @@ def show_top_windows(self:Learner,
     found = self.top_windows(layer, channel, k, dl=(dl := find_loader(self, ds_idx, dl)))
     if isinstance(found, dict): raise ValueError(f"`channel` must be one channel, an int, got {channel!r}: `learn.top_windows` takes several")
     table,windows = found
-    xs = fetch_items(dl, table['item'].tolist()).shown
+    its = fetch_items(dl, table['item'].tolist())
+    xs = its.x.cpu() if its.moved else its.shown
     windows = torch.stack([_cut(as_plain(x), a, a+windows.shape[-1]) for x,a in zip(xs, table['start'])])
-    title = f'channel {channel}' + ('' if isinstance(layer, nn.Module) or callable(layer) else f' of layer {layer}')
+    title = f'channel {channel}' + ('' if isinstance(layer, nn.Module) or callable(layer) else f' of layer {layer}') + ', as the network sees it'*its.moved
     return show_top_windows(table, windows, **{'n_steps':None if xs.lengths is not None else xs.shape[-1], 'title':title, **kwargs})
 
 # %% ../nbs/52_learner.ipynb #c3cfcd7d
@@ -344,5 +410,6 @@ def show_dream(self:Learner,
     dl = find_loader(self, ds_idx, dl)
     its = fetch_items(dl, spread_idxs(dl, idxs, max_n))
     after = dream(its.x, self.model, layer, channel, progress=partial(_bar, self))
-    after = _as_drawn(dl, retain_meta(its.x, after.as_subclass(TensorTS), as_copy=True), its.y)
-    return show_dream(its.shown, after, **{'titles':_titles(self, its.y), **kwargs})
+    after = [torch.tensor(as_array(o)[:,:x.shape[-1]]).float() for o,x in zip(its.way.undo(after), its.rows)]
+    if its.moved: after = [x.where(m.isnan(), o) for m,o,x in zip(its.place(0*its.x[:,:1]), after, its.rows)] # what the network did not see stays
+    return show_dream(its.rows, after, **{'titles':_titles(self, its.y), **kwargs})

@@ -133,8 +133,7 @@ def _draw_grid(fig, axs, xs, maps, times, titles, legend=None, few=16, **kwargs)
         if title: ax.set_title(title, fontsize=size, **dict(y=1) if n>few else {})
         if given: continue
         ax.tick_params(labelbottom=i+cols>=n, labelsize='x-small' if cols>4 else None)
-        if i+cols<n: ax.set_xlabel('')
-        if i%cols: ax.set_ylabel('')
+        ax.set(**({'xlabel':''} if i+cols<n else {}) | ({'ylabel':''} if i%cols else {}))
     if n>few and not given:
         lo,hi = min(ax.get_xlim()[0] for ax in axs),max(ax.get_xlim()[1] for ax in axs)
         for ax in axs:
@@ -218,7 +217,7 @@ def show_attrs(
     if 'attr' in given:
         find = lambda o: find_colors(np.concatenate([a.ravel() for a in o]), cmap, copy(norm), vmin, vmax)
         colors = [find(given['attr'])]*n if share_colors else [find([o]) for o in given['attr']]
-        for o,c in zip(maps, colors): o |= dict(cmap=c.cmap, norm=c.norm)
+        for o,c in zip(maps, colors): o |= dict(cmap=c.cmap.with_extremes(bad='.8'), norm=c.norm) # grey where there is no value
     if new := fig is None: fig = new_fig(ifnone(figsize, _grid_size(n, multi_fig, titles, title)))
     draw,times = _draw_grid if multi_fig else _draw_overlay,[None if t is None else t[:stop] for stop in stops]
     axs = draw(fig, axs, xs, maps, times, titles, fs=fs, **kwargs)
@@ -267,6 +266,7 @@ def show_cam(
     ax=None, # axes to draw all series on
     dpi='figure', # dots an inch of the saved file, of what is pixels there
     items=None, # (B,) ints, as in `find_maps`
+    place=None, # maps (B,R,T) -> B rows (R,T_i) on the steps of `xs`, B series (C,T_i), where these are others than the model's
     **kwargs, # for `show_attrs` (`style`, `t`, `fs`, `vmin`, `fig`, `axs`, ...) and on to `LineCollection`
 ): # fig
     "Draw series in the colours of what the model looked at"
@@ -275,20 +275,18 @@ def show_cam(
     if cmap is not None: find_cmap(cmap)
     if savefig is not None: savefig = find_file(savefig)
     i2o = find_i2o(i2o, 32)
-    x,labels,lengths = find_batch(batch, lengths, xs)
-    multi_fig,place = _find_place(len(x), multi_fig, figsize, ax=ax, **{k:kwargs.pop(k, None) for k in ('fig','axs')})
-    ask = preds is not False or labels is None or y is None
-    out = find_outputs(x, model, lengths) if ask else None
+    x,labels,lengths = find_batch(batch, lengths, None if place else xs)
+    multi_fig,where = _find_place(len(x), multi_fig, figsize, ax=ax, **{k:kwargs.pop(k, None) for k in ('fig','axs')})
+    out = find_outputs(x, model, lengths) if preds is not False or labels is None or y is None else None
     probs = None if out is None else find_probs(out, labels, model)
-    y = find_target(y, labels, out)
-    names = find_names(i2o, labels, probs)
+    y,names = find_target(y, labels, out),find_names(i2o, labels, probs)
     notes = find_notes(names, i2o, labels, probs, y, preds, confidence)
     attrs,printed,stds = find_maps(func_cam, x, y, model, layer, reduction, force_scale, scale_range, lengths, items)
     titles = find_titles(names, printed, notes, multi_fig)
     how = dict(titles=titles) if multi_fig else dict(title=titles, titles=names if 1<len(names)<=12 else None)
-    how |= place | dict(stds=stds) | find_limits(attrs, force_scale, scale_range, **{k:kwargs.pop(k, None) for k in ('norm','vmin','vmax')})
-    if cmap is None and force_scale is True: cmap = 'Spectral_r'
-    fig = show_attrs(ifnone(xs, x), attrs, **(dict(multi_fig=multi_fig, lengths=lengths, cmap=cmap, linewidth=linewidth, linestyles=linestyles, alpha=alpha,
+    how |= where | find_limits(attrs, force_scale, scale_range, **{k:kwargs.pop(k, None) for k in ('norm','vmin','vmax')})
+    if place: attrs,stds,lengths = place(attrs),stds if stds is None else place(stds),None
+    fig = show_attrs(ifnone(xs, x), attrs, **(dict(stds=stds, multi_fig=multi_fig, lengths=lengths, cmap=cmap or ('Spectral_r' if force_scale is True else None), linewidth=linewidth, linestyles=linestyles, alpha=alpha,
                                                    scatter=scatter) | how | kwargs))
     if savefig is not None: save_fig(fig, savefig, dpi=dpi)
     return fig
@@ -316,10 +314,10 @@ def _cell_maps(name, method, x, y, model, layer, lengths, items):
     return scale_acts(raw, how='max', lengths=lengths),bool((raw<0).any()),None if stds is None else scale_stds(stds, raw, how='max', lengths=lengths)
 
 # %% ../nbs/41_show.ipynb #25ec509a
-def _grid_items(x, y, model, i2o, preds, lengths, xs, items, max_n):
+def _grid_items(x, y, model, i2o, preds, lengths, xs, items, max_n, place=None):
     "The first `max_n` series: (x, target, lengths, series to draw, their numbers, titles), and a word where some are left out"
     if max_n<1: raise ValueError(f"`max_n` must be at least 1, got {max_n}")
-    x,labels,lengths = find_batch(x, lengths, xs)
+    x,labels,lengths = find_batch(x, lengths, None if place else xs)
     b,n = len(x),min(len(x), max_n)
     if not isinstance(y, str): y = as_target(y, b)
     if isinstance(y, Target): y = None if y.c is None and y.of is None else y.take(torch.arange(n))
@@ -356,6 +354,7 @@ def show_methods(
     max_n=6, # draw the first so many series at most
     title=None, # of the whole
     items=None, # (B,) ints, as in `find_maps`
+    place=None, # as in `show_cam`
     progress=None, # goes through a list and shows how far it is, such as `fastprogress.progress_bar`
     **kwargs, # for `show_series` (`style`, by default 'band', `t`, `fs`, `alpha`, `labels`, ...)
 ): # fig
@@ -367,16 +366,16 @@ def show_methods(
     check_style(show_methods, kwargs | dict(figsize=figsize), show_series, methods=methods.values())
     cmaps = [find_cmap(o) for o in (cmap if isinstance(cmap, (tuple,list)) else [cmap]*2 if cmap else ('RdBu_r','Greens'))]
     if savefig is not None: savefig = find_file(savefig)
-    x,y,lengths,xs,items,titles,some = _grid_items(x, y, model, find_i2o(i2o, 32), preds, lengths, xs, items, max_n)
+    x,y,lengths,xs,items,titles,some = _grid_items(x, y, model, find_i2o(i2o, 32), preds, lengths, xs, items, max_n, place)
     cells = [_cell_maps(k, o, x, y, model, layer, lengths, items) for k,o in ifnone(progress, iter)(methods.items())]
-    kinds = sorted({o for _,o,_ in cells}, reverse=True)
+    kinds,m,n = sorted({o for _,o,_ in cells}, reverse=True),len(cells),len(x)
     colors = {o: find_colors(np.zeros(1), cmaps[not o], vmin=-1. if o else 0., vmax=1.) for o in kinds}
-    m,n = len(cells),len(x)
     fig = new_fig(ifnone(figsize, (min(13, 2.9+3.1*n), max(1.7, .9+.75*m)+.2*max(o.count('\n') for o in titles))))
     grid = fig.add_gridspec(m, n+1, width_ratios=[max(.2, (fig.bbox.width/fig.dpi-2.6)/n)]*n+[.85])
     axs = np.array([[fig.add_subplot(grid[i,j]) for j in range(n)] for i in range(m)])
     for i,(row,name,(maps,kind,stds)) in enumerate(zip(axs, methods, cells)):
-        show_attrs(xs, maps, None if i else titles, axs=row, lengths=lengths, stds=stds, linewidth=linewidth, colorbar=False, legend=False,
+        if place: maps,stds = place(maps),stds if stds is None else place(stds)
+        show_attrs(xs, maps, None if i else titles, axs=row, lengths=None if place else lengths, stds=stds, linewidth=linewidth, colorbar=False, legend=False,
                    cmap=colors[kind].cmap, norm=colors[kind].norm, **kwargs | ({} if i==m-1 else dict(xlabel='')))
         for ax in row: ax.tick_params(labelbottom=i==m-1, labelleft=i==m-1, labelsize='small')
         row[0].set_ylabel('\n'.join(fold_text(name, 1.5, lambda o: text_width(o, 9), 3)), rotation=0, ha='right', va='center', fontsize=9)
