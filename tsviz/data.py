@@ -142,7 +142,7 @@ def _find_splits(n, y, valid_idx, splits, valid_pct, seed):
 class TSDataLoaders(DataLoaders):
     "`DataLoaders` of time series"
 
-_dl_params = {k for f in (FilteredBase.dataloaders, TfmdDL.__init__) for k in inspect.signature(f).parameters} - {'self','kwargs','dataset','batch_size'}
+_dl_params = {k for f in (FilteredBase.dataloaders, TfmdDL.__init__) for k in inspect.signature(f).parameters} | {'process'} - {'self','kwargs','dataset','batch_size'}
 
 def _check_params(kwargs, f):
     "Refuse what the loaders of fastai would pass over in silence; `f` is the function that was called"
