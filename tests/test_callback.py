@@ -1,12 +1,19 @@
-"`ShowAttrCallback` keeps maps and does not touch the training"
-import random
+"What `AttrCallback` and `ShowAttrCallback` keep, say and draw; that they leave trainings alone is in test_neutral.py"
 import numpy as np, pytest, torch
-from fastai.basics import Callback, CancelFitException, load_learner, nn, set_seed
+from common import says
+from fastai.basics import (BCEWithLogitsLossFlat, Callback, CancelBatchException, CancelEpochException, CancelFitException, DataLoader, DataLoaders, F, LabelSmoothingCrossEntropyFlat, Learner,
+                           MSELossFlat, load_learner, nn, partial, set_seed)
+from fastai.callback import mixup
 from fastai.callback.all import EarlyStoppingCallback, LRFinder # noqa: F401 (patches `lr_find` and `fit_one_cycle`)
-from tsviz.callback import ShowAttrCallback
+from fastai.data.all import CategoryBlock, DataBlock, IndexSplitter, ItemGetter
+from torch.utils.data import TensorDataset
+from tsviz.callback import AttrCallback, ShowAttrCallback
 from tsviz.cam import grad_cam, grad_cam_acts
-from tsviz.data import TSDataLoaders, get_batch
+from tsviz.data import TSBlock, TSDataLoaders, get_batch
 from tsviz.learner import ts_learner
+from tsviz.method import over_models
+from tsviz.metrics import drift
+from tsviz.perturb import occlusion
 from tsviz.synth import planted
 from tsviz.transform import Standardize
 
@@ -24,45 +31,69 @@ def train(cbs=None, n=4, fit='fit', **kwargs):
     return l
 
 def state(l): return [*l.model.state_dict().values(), *l.recorder.losses, *map(torch.tensor, l.recorder.values)]
-def rng(): return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
 
-@pytest.mark.parametrize('fit', ['fit', 'fit_one_cycle'])
-def test_training_is_the_same_bit_for_bit(fit):
-    plain = train(fit=fit); r1 = rng()
-    seen = train(ShowAttrCallback([0,1,2], grad_cam), fit=fit); r2 = rng()
-    assert all(torch.equal(a, b) for a,b in zip(state(plain), state(seen))) and len(state(plain))==len(state(seen))
-    assert r1==r2
-
-def test_training_is_the_same_when_it_draws_live(monkeypatch):
-    import IPython.display
-    shown = []
-    monkeypatch.setattr(IPython.display, 'display', lambda fig, display_id: shown.append(fig) or type('H', (), dict(update=lambda self, o: shown.append(o)))())
-    seen = train(ShowAttrCallback([0,1], live=True))
-    assert len(shown)==4 and all(torch.equal(a, b) for a,b in zip(state(train()), state(seen)))
-
-def test_one_map_an_epoch_of_the_network_at_that_epoch():
+@pytest.mark.parametrize('cls', [AttrCallback,ShowAttrCallback])
+def test_one_map_an_epoch_of_the_network_at_that_epoch(cls):
     class Keep(Callback):
         order = 100
         def before_fit(self): self.want = []
         def after_epoch(self): self.want.append(grad_cam_acts(*get_batch(self.dls.valid, [2,5]), self.learn.model, force_scale=False))
-    l = train([ShowAttrCallback([2,5]), Keep()])
-    cb = l.show_attr
+    l = train([cb := cls([2,5], grad_cam_acts), Keep()])
+    assert (l.attr if cls is AttrCallback else l.show_attr) is cb
     assert cb.epochs==[0,1,2,3] and [o.shape for o in cb.maps]==[(2,1,60)]*4
     assert all(torch.equal(a, b) for a,b in zip(cb.maps, l.keep.want))
     assert not torch.equal(cb.maps[0], cb.maps[-1])
 
 def test_every():
-    assert train(ShowAttrCallback(every=3)).show_attr.epochs==[0,3]
-    with pytest.raises(ValueError, match='at least 1'): ShowAttrCallback(every=0)
-    with pytest.raises(ValueError, match="'label'"): ShowAttrCallback(y='labels')
+    l = train(ShowAttrCallback(every=3))
+    assert l.show_attr.epochs==[0,3]
+    with l.no_logging(): l.fit(4, 1e-3)
+    assert l.show_attr.epochs==[0,3,6]
 
 def test_only_fit_adds_entries(tmp_path):
     l = train(ShowAttrCallback(), n=2)
     maps,l.path = list(l.show_attr.maps),tmp_path # `lr_find` saves the weights for a while
-    l.validate(); l.get_preds(); l.lr_find(num_it=15, show_plot=False)
+    with l.no_logging(): l.validate(); l.get_preds(); l.get_preds(dl=l.dls.train, with_loss=True); l.lr_find(num_it=15, show_plot=False); l.validate()
     assert len(l.show_attr.maps)==2 and all(a is b for a,b in zip(maps, l.show_attr.maps))
     with l.no_logging(): l.fit(1, 1e-3)
+    assert l.show_attr.epochs==[0,1,2] and all(a is b for a,b in zip(maps, l.show_attr.maps))
+    l.show_attr.reset()
+    assert l.show_attr.maps==l.show_attr.losses==l.show_attr.preds==l.show_attr.epochs==[] and l.show_attr.xs is None and l.show_attr.titles is None
+    with l.no_logging(): l.fit(1, 1e-3)
     assert l.show_attr.epochs==[0]
+
+def test_lr_find_first(tmp_path):
+    l = train(AttrCallback([0]), n=0)
+    l.path = tmp_path
+    l.lr_find(num_it=5, show_plot=False); l.validate()
+    assert l.attr.maps==[] and l.attr.items is None
+
+def test_epochs_go_on_counting():
+    l = train(AttrCallback([0]), n=0)
+    with l.no_logging():
+        l.fine_tune(2, 1e-3, freeze_epochs=2); assert l.attr.epochs==[0,1,2,3]
+        l.fit(6, 1e-3, start_epoch=4); assert l.attr.epochs==[0,1,2,3,4,5]
+    cb = AttrCallback([0])
+    with l.no_logging(): l.fit(4, 1e-3, start_epoch=2, cbs=cb)
+    assert cb.epochs==[2,3]
+
+class Raise(Callback):
+    def __init__(self, what): self.what = what
+    def before_batch(self):
+        if self.training and self.epoch==1 and self.iter==1: raise self.what
+
+@pytest.mark.parametrize('what,want', [(CancelBatchException,[0,1,2]), (CancelEpochException,[0,1,2]), (CancelFitException,[0]), (KeyboardInterrupt,[0])])
+def test_broken_off(what, want):
+    "An epoch that was broken off is one, a training that was broken off leaves nothing half done"
+    l = train(AttrCallback([0,1]), n=0)
+    with l.no_logging():
+        try: l.fit(3, 1e-3, cbs=Raise(what))
+        except KeyboardInterrupt: pass
+        l.remove_cb(Raise); l.validate(); l.get_preds()
+        assert l.attr.epochs==want
+        l.fit(1, 1e-3)
+    assert l.attr.epochs==[*want,want[-1]+1] and len(l.attr.maps)==len(l.attr.losses)==len(l.attr.preds)==len(want)+1
+    assert not any(o.isnan().any() for o in l.attr.losses)
 
 def test_cancelled_fit():
     "A callback that ends the training after an epoch does not lose that epoch's map"
@@ -74,10 +105,19 @@ def test_cancelled_fit():
     l = train([ShowAttrCallback(), EarlyStoppingCallback(min_delta=1e3)])
     assert l.show_attr.epochs==[0,1]
 
+@pytest.mark.parametrize('what', [CancelBatchException,CancelEpochException])
+def test_losses_are_the_learners_own_under_mixup(what):
+    "An epoch that is broken off leaves the loss function of `MixUp` in place"
+    l = train([AttrCallback([0,1]), mixup.MixUp()], n=0)
+    with l.no_logging(): l.fit(2, 1e-3, cbs=Raise(what))
+    assert (l.loss_func is l.mix_up.old_lf) is (what is CancelBatchException)
+    l.loss_func = l.mix_up.old_lf
+    assert l.attr.epochs==[0,1] and torch.allclose(l.attr.losses[1], l.get_preds(with_loss=True)[2][:2].as_subclass(torch.Tensor), atol=1e-6)
+
 def test_show():
     l = train(ShowAttrCallback([0,1]), n=2)
     fig = l.show_attr.show(0)
-    assert [o.get_title() for o in fig.axes[:2]]==[f'[{l.dls.vocab[c]}] - GRAD-CAM - epoch 0' for c in get_batch(l.dls.valid, [0,1])[1]]
+    assert [o.get_title().splitlines()[0] for o in fig.axes[:2]]==[f'[{l.dls.vocab[c]}] - GRAD-CAM - epoch 0' for c in get_batch(l.dls.valid, [0,1])[1]]
     assert 'epoch 1' in l.show_attr.show().axes[0].get_title()
     with pytest.raises(ValueError, match='no maps of epoch 7'): l.show_attr.show(7)
     with pytest.raises(ValueError, match='no map yet'): ShowAttrCallback().show()
@@ -113,3 +153,173 @@ def test_series_of_unequal_length():
     fig = l.show_attr.show()
     steps = [{len(c.get_array()) for c in ax.collections if c.get_array() is not None} for ax in fig.axes[:2]]
     assert steps==[{20},{27}]                                              # drawn without their padding
+
+def learner(y, loss_func, n_out=2, C=1, vocab=True, **kwargs):
+    set_seed(5, reproducible=True)
+    x = planted(24, n_steps=40, width=12)[0]
+    dls = TSDataLoaders.from_numpy(x, y, valid_idx=range(16,24), bs=8, batch_tfms=Standardize()) if vocab else tensors(x, y)
+    net = model(); net[-1] = nn.Linear(8, n_out)
+    l = Learner(dls, net if n_out>1 or not kwargs.pop('flat', False) else nn.Sequential(net, nn.Flatten(0)), loss_func)
+    l.remove_cb(l.progress)
+    return l
+
+def tensors(x, y): return DataLoaders(*[DataLoader(TensorDataset(x[i], y[i]), bs=8) for i in (slice(0,16),slice(16,24))])
+
+class MeanOnly: # knows no `reduction`
+    def __call__(self, out, y): return F.cross_entropy(out, y)
+
+hot = torch.randint(0, 2, (24,3), generator=torch.Generator().manual_seed(0)).float()
+cls = torch.arange(24)%2
+real = torch.linspace(0, 1, 24)
+kinds = {'classes': ([*'ab']*12, None, 2), 'cross entropy': (cls, nn.CrossEntropyLoss(), 2), 'weighted': (cls, nn.CrossEntropyLoss(weight=torch.tensor([.2,.8])), 2),
+         'function': (cls, F.cross_entropy, 2),
+         'partial': (cls, partial(F.cross_entropy, label_smoothing=.1), 2),
+         'mean only': (cls, MeanOnly(), 2), 'several labels': (hot, BCEWithLogitsLossFlat(), 3),
+         'several labels, plain': (hot, nn.BCEWithLogitsLoss(), 3),
+         'one-hot': (F.one_hot(cls, 2).float(), nn.CrossEntropyLoss(), 2), 'number': (real, MSELossFlat(), 1),
+         'number, plain': (real, nn.MSELoss(), 1),
+         'numbers': (torch.stack([real,-real], 1), nn.L1Loss(), 2), 'binary': (cls.float(), nn.BCEWithLogitsLoss(), 1)}
+
+@pytest.mark.parametrize('kind', kinds)
+def test_losses_and_predictions(kind):
+    "Those that fastai gives for the whole loader; probabilities where it gives the outputs of a plain loss"
+    y,loss,n = kinds[kind]
+    l = learner(y, LabelSmoothingCrossEntropyFlat() if loss is None else loss, n, vocab=loss is None, flat=isinstance(loss, (nn.MSELoss,nn.BCEWithLogitsLoss)))
+    at = [0,3,6]
+    with l.no_logging(): l.fit(2, 1e-2, cbs=(cb := AttrCallback(at)))
+    outs,targs = l.get_preds(act=lambda o: o)
+    own = getattr(l.loss_func, 'activation', None)
+    act = dict.fromkeys(['several labels, plain','binary'], torch.sigmoid) | dict.fromkeys(['number, plain','numbers'], lambda o: o)
+    want = own(outs) if own else act.get(kind, partial(torch.softmax, dim=1))(outs)
+    assert torch.allclose(cb.preds[-1], want.reshape(len(want), -1)[at].as_subclass(torch.Tensor), atol=1e-5)
+    each = torch.stack([torch.as_tensor(l.loss_func(outs[i:i+1], targs[i:i+1])) for i in at]) # the loss of one is its mean
+    if kind=='weighted': each = each*loss.weight[targs[at].long()] # a weighted mean of one forgets the weight; fastai's losses have it
+    assert torch.allclose(cb.losses[-1], each.as_subclass(torch.Tensor), atol=1e-5) and cb.losses[-1].shape==(3,)
+    assert cb.maps[-1].shape==(3,1,40) and all(torch.equal(a, b) for a,b in zip(cb.xs, cb.items.rows))
+    y = cls[16:][at] if kind in ('one-hot','classes') or l.loss_func and not torch.as_tensor(targs).is_floating_point() else None
+    # the label is explained where it is one class, else the prediction or the only output
+    assert torch.allclose(cb.maps[-1], grad_cam(cb.items.x, y, l.model), atol=1e-6)
+    assert len(cb.titles)==3 and len(cb.show().axes)>=3
+
+def test_own_series():
+    "Series, pairs and items go through the loaders' transforms; without any they are taken as they are"
+    l = train(n=1)
+    raw,ys = get_batch(l.dls.valid_ds, [1,4,9])
+    names = [l.dls.vocab[int(o)] for o in ys]
+    forms = [(raw,names), (raw.numpy(),np.array(names)), (raw,ys), [*zip(raw, names)], [l.dls.valid_ds[i] for i in (1,4,9)]]
+    cbs = [AttrCallback(o) for o in [[1,4,9], *forms]]
+    alone = [AttrCallback(o) for o in (raw, list(raw), raw[:,0].numpy())]
+    with l.no_logging():
+        for o in cbs+alone: l.add_cb(o)
+        l.fit(1, 1e-3)
+    for o in cbs[1:]: assert torch.equal(o.maps[0], cbs[0].maps[0]) and torch.equal(o.losses[0], cbs[0].losses[0]) and o.titles==cbs[0].titles
+    for o in alone: assert torch.equal(o.preds[0], cbs[0].preds[0]) and o.losses[0].isnan().all() and o.titles==['series 0','series 1','series 2'] and o.show()
+    assert torch.allclose(torch.stack(cbs[1].xs), raw.as_subclass(torch.Tensor), atol=1e-5)
+    with says(ValueError, 'pair', '[3, 2]'): AttrCallback_start(l, (raw, names[:2]))
+    with says(ValueError, 'all have a label'): AttrCallback_start(l, [(raw[0],'0'), raw[1]])
+
+def AttrCallback_start(l, idxs):
+    from tsviz.callback import _load_items
+    return _load_items(l.dls, idxs)
+
+def test_own_series_of_other_loaders():
+    x,y,_ = planted(24, n_steps=40, width=12)
+    block = DataBlock((TSBlock,CategoryBlock), getters=[ItemGetter(0),ItemGetter(1)], splitter=IndexSplitter(range(16,24)), batch_tfms=Standardize())
+    named = [(a.numpy(),'uv'[b]) for a,b in zip(x, y)]
+    for dls,items in [(block.dataloaders(named, bs=8), named), (tensors(x, y), [*zip(x, y)])]:
+        l = Learner(dls, model(), nn.CrossEntropyLoss() if items is not named else None)
+        l.remove_cb(l.progress)
+        cbs = [AttrCallback([0,3]), AttrCallback([items[16],items[19]]), AttrCallback([items[16][0],items[19][0]])]
+        with l.no_logging(): l.add_cbs(cbs); l.fit(1, 1e-3)
+        assert torch.equal(cbs[0].maps[0], cbs[1].maps[0]) and torch.equal(cbs[0].losses[0], cbs[1].losses[0]) and torch.equal(cbs[0].preds[0], cbs[2].preds[0])
+
+def test_what_is_explained():
+    cbs = [AttrCallback([0,1], y=o) for o in (None,1,torch.tensor([1,0]),'label')]
+    l = train(cbs, n=1)
+    x,ys = l.dls.valid.one_batch()[0][:2],l.dls.valid.one_batch()[1][:2]
+    for cb,y in zip(cbs, (None,1,torch.tensor([1,0]),ys)): assert torch.allclose(cb.maps[0], grad_cam(x, y, l.model), atol=1e-6)
+    cb = AttrCallback([0], occlusion, window=6, stride=3)
+    with l.no_logging(): l.fit(1, 1e-3, cbs=cb)
+    assert torch.allclose(cb.maps[0], occlusion(x[:1], ys[:1], l.model, window=6, stride=3), atol=1e-6)
+
+def test_what_comes_one_an_item():
+    "A baseline for each of the loader's items is that of the items kept"
+    l = train(n=0)
+    base = torch.randn(16, 1, 60)
+    cb = AttrCallback([3,12], occlusion, window=12, baseline=base)
+    with l.no_logging(): l.fit(1, 1e-3, cbs=cb)
+    assert torch.allclose(cb.maps[0], occlusion(cb.items.x, cb.items.y, l.model, window=12, baseline=base[[3,12]]), atol=1e-6)
+
+def test_errors_come_before_the_first_batch():
+    with says(ValueError, "'label'", 'labels'): AttrCallback(y='labels')
+    with says(ValueError, '`every`'): AttrCallback(every=0)
+    with says(ValueError, '`max_n`'): AttrCallback(max_n=0)
+    with says(TypeError, 'occlusion'): AttrCallback(method='occlusion')
+    with says(TypeError, 'two maps'): AttrCallback(method=over_models(grad_cam, [model()]))
+    l = train(n=0)
+    before = [o.clone() for o in l.model.state_dict().values()]
+    for kw,word in [(dict(layer='nothing'),'no layer'), (dict(y=5),'out of range'), (dict(idxs=[99]),'out of range'),
+                    (dict(idxs=[0,1], y=torch.tensor([1])),'1 classes for 2'),
+                    (dict(ds_idx=7),'`ds_idx` 7'), (dict(method=occlusion, window=900),'window')]:
+        with pytest.raises(ValueError, match=word), l.no_logging(): l.fit(2, 1e-3, cbs=(cb := AttrCallback(**kw)))
+        assert cb.maps==[] and l.remove_cbs([cb])
+    assert all(torch.equal(a, b) for a,b in zip(before, l.model.state_dict().values()))
+
+def test_a_method_that_fails_later_ends_no_training():
+    n = []
+    def frail(x, y, model, layer, *_):
+        n.append(1)
+        if len(n)==3: raise RuntimeError('out of luck')
+        return x
+    l = train(n=0)
+    with pytest.warns(UserWarning, match='after epoch 1, the training goes on: out of luck'), l.no_logging():
+        l.fit(4, 1e-3, cbs=(cb := AttrCallback([0], frail)))
+    assert cb.epochs==[0,2,3] and len(cb.maps)==len(cb.losses)==len(cb.preds)==3 and len(l.recorder.values)==4
+
+def test_history_and_drift():
+    l = train(AttrCallback([0,1,2]), n=3)
+    assert l.attr.drift().shape==(2,3) and torch.equal(l.attr.drift(), drift(l.attr.maps))
+    fig = l.attr.show_history()
+    assert {o.get_title() for o in fig.axes} >= {*l.attr.titles}
+    assert l.attr.show_history(style='multiples', epochs=None) is not fig
+    with pytest.raises(ValueError, match='no map yet'): AttrCallback().show_history()
+
+def test_titles_have_the_predictions_of_the_epoch():
+    l = train(AttrCallback([0]), n=3)
+    for e in (0,2):
+        p = l.attr.preds[e][0]
+        assert l.attr.show(e).axes[0].get_title().endswith(f'predicted {l.dls.vocab[int(p.argmax())]} ({p.max():.2f})')
+
+def test_tensorboard(tmp_path):
+    "A picture and two numbers an entry, beside fastai's own"
+    pytest.importorskip('tensorboard')
+    from fastai.callback.tensorboard import TensorBoardCallback
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    l = train([AttrCallback([0,1], every=2), TensorBoardCallback(tmp_path, trace_model=False)], n=3)
+    got = EventAccumulator(str(tmp_path)); got.Reload()
+    steps = lambda o: [e.step for e in o]
+    assert steps(got.Images('attr/maps'))==[4,12] and steps(got.Images('Sample results'))==[4,8,12]
+    assert steps(got.Scalars('attr/loss'))==[4,12] and steps(got.Scalars('attr/drift'))==[12]
+    assert [e.value for e in got.Scalars('attr/loss')]==pytest.approx([o.mean().item() for o in l.attr.losses])
+    assert got.Scalars('attr/drift')[0].value==pytest.approx(l.attr.drift().mean().item())
+
+def test_live(monkeypatch):
+    "One picture, which is drawn anew; another training has another"
+    import IPython.display
+    first,later = [],[]
+    monkeypatch.setattr(IPython.display, 'display', lambda fig, display_id: first.append(fig) or type('H', (), dict(update=lambda self, o: later.append(o)))())
+    l = train(ShowAttrCallback([0,1], live=True), n=3)
+    assert len(first)==1 and len(later)==2
+    with l.no_logging(): l.validate(); l.fit(1, 1e-3)
+    assert len(first)==2 and len(later)==2
+
+def test_export_is_small(tmp_path):
+    "A Learner is exported without its items; only the few that are watched go along"
+    def size(n):
+        set_seed(0)
+        x,y,_ = planted(n, n_steps=60, width=16)
+        l = ts_learner(TSDataLoaders.from_numpy(x, y.numpy(), bs=8, batch_tfms=Standardize()), model(), cbs=AttrCallback([0,1]), path=tmp_path)
+        with l.no_bar(), l.no_logging(): l.fit(1, 1e-3)
+        l.export('a.pkl')
+        return (tmp_path/'a.pkl').stat().st_size
+    assert abs(size(400)-size(40))<20_000 # 360 series are 86,400 bytes
