@@ -23,8 +23,12 @@ from .show import *
 from .heat import *
 from .filters import *
 from .prototype import *
+from .history import *
+from .classes import *
+from .axis import *
 from .data import *
 from .models import *
 from .learner import *
+from .interpret import *
 from .callback import *
 from .transform import *
