@@ -14,10 +14,11 @@ from .core import as_plain, check_count, find_seed
 # %% ../nbs/30_metrics.ipynb #d0479e31
 def shares(
     attrs, # (B,1|C,T) maps, raw
-)->Tensor: # like `attrs`, in [-1,1]; the |values| of a map add up to 1, or to 0 where it is zero everywhere
+)->Tensor: # as `attrs`, float32 at least, in [-1,1]; the |values| of a map add up to 1, or to 0 where it is zero everywhere
     "Each map divided by the sum of its |values|"
     attrs = as_plain(attrs)
-    if attrs.ndim!=3: raise ValueError(f"`attrs` must be maps (B,1|C,T), got shape {tuple(attrs.shape)}")
+    if attrs.ndim!=3 or not attrs.shape[1:].numel(): raise ValueError(f"`attrs` must be maps (B,1|C,T), got shape {tuple(attrs.shape)}")
+    attrs = attrs.to(torch.promote_types(attrs.dtype, torch.float32))
     attrs = attrs/attrs.abs().amax((1,2), keepdim=True).clamp(min=torch.finfo(attrs.dtype).tiny) # a sum of large values could overflow
     return attrs/attrs.abs().sum((1,2), keepdim=True).clamp(min=torch.finfo(attrs.dtype).tiny)
 
@@ -27,22 +28,28 @@ def _draw_counts(rng, n_boot, left, m, n):
     k = rng.binomial(left, m/n)
     return torch.from_numpy(rng.multinomial(k, np.full(m, 1/m))).double(), left-k
 
-def _find_ends(boots, mean, accel, level):
-    "The two BCa quantiles of each column of `boots` (n_boot,M)"
-    z0 = torch.special.ndtri(((boots<mean).double().nanmean(0) + (boots<=mean).double().nanmean(0))/2)
-    ends = []
+def _find_ends(boots, mean, std, accel, level):
+    "The two BCa quantiles of each column of `boots` (n_boot,M), of the draws that have a value"
+    n,boots = (~boots.isnan()).sum(0),boots.sort(0).values # NaN last
+    tie = 1e-10*std # far above rounding, far below what matters
+    z0,ends = torch.special.ndtri(((boots<mean-tie).sum(0) + (boots<=mean+tie).sum(0))/(2*n)),[]
     for z in torch.special.ndtri(torch.tensor([(1-level)/2, (1+level)/2], dtype=torch.double)):
         q = torch.special.ndtr(z0 + (z0+z)/(1-accel*(z0+z)))
-        at = torch.where(q.isnan(), 0., q)*(len(boots)-1)
+        at = torch.where(q.isnan(), 0., q)*(n-1)
         lo,hi = at.floor().long()[None],at.ceil().long()[None]
         ends.append(torch.where(q.isnan(), mean, torch.lerp(boots.gather(0, lo)[0], boots.gather(0, hi)[0], at-at.floor())))
     return ends
+
+def _in_parts(values, m=1024): # of so many rows, that only so many draws are held
+    values = as_plain(values)
+    return values.split(m) if values.ndim else [values]
 
 def _check_values(v, shape):
     "A batch of values as rows (m,M)"
     v = as_plain(v).detach().cpu().double()
     if not v.ndim or not len(v) or shape is not None and v.shape[1:]!=shape:
-        raise ValueError(f"`values` must be at least one item (N,...), every batch alike, got shape {tuple(v.shape)}" + (f" after {tuple(shape)}" if shape is not None else ''))
+        after = '' if shape is None else f' after {tuple(shape)}'
+        raise ValueError(f"`values` must be at least one item (N,...), every batch alike, got shape {tuple(v.shape)}{after}")
     if v.isinf().any(): raise ValueError("`values` must be finite, or NaN where an item has none, got an infinite one")
     return v
 
@@ -56,10 +63,10 @@ def bootstrap_ci(
 )->tuple: # (mean, lo, hi), each (...) float64; `lo` and `hi` NaN where fewer than two items have a value
     "Mean over items and its BCa bootstrap interval [Efron 1987]"
     check_count(n_boot=n_boot, **{} if n is None else dict(n=n))
-    if not 0<level<1: raise ValueError(f"`level` must be above 0 and below 1, got {level!r}")
+    if not isinstance(level, float) or not 0<level<1: raise ValueError(f"`level` must be above 0 and below 1, got {level!r}")
     if n is None: values,n = [values := as_plain(values)],len(values) if values.ndim else 1
     rng,seen,shape = np.random.default_rng(find_seed(seed)),0,None
-    for v in values:
+    for v in (o for batch in values for o in _in_parts(batch)):
         v = _check_values(v, shape)
         if shape is None:
             shape,left = v.shape[1:],np.full(n_boot, n)
@@ -77,7 +84,7 @@ def bootstrap_ci(
     mean = s1/k
     m2,m3 = s2-k*mean**2,s3-3*mean*s2+2*k*mean**3
     accel = torch.where(m2>0, m3/(6*m2.clamp(min=1e-300)**1.5), 0.)
-    lo,hi = _find_ends((sums/sizes).nan_to_num(math.inf).sort(0).values, mean, accel, level)
+    lo,hi = _find_ends(sums/sizes, mean, (m2/k).clamp(min=0).sqrt(), accel, level)
     flat = m2 <= 1e-24*(s2+k*center**2) # all values the same, to rounding
     lo,hi = [torch.where(k<2, math.nan, torch.where(flat, mean, o))+center for o in (lo,hi)]
     return tuple(o.reshape(shape) for o in (mean+center,lo,hi))
@@ -90,4 +97,4 @@ def drift(
     maps = [shares(o) for o in getattr(attr, 'maps', attr)]
     if len(shapes := {tuple(o.shape) for o in maps})>1: raise ValueError(f"The maps must be of the same series at every epoch, got shapes {sorted(shapes)}")
     if len(maps)<2: raise ValueError(f"A drift is from one epoch to the next, and there are the maps of {len(maps)}: two are needed")
-    return torch.stack([(p-q).abs().sum((1,2))/2 for p,q in zip(maps, maps[1:])])
+    return torch.stack([(p-q).abs().sum((1,2))/2 for p,q in zip(maps, maps[1:])]).clamp(max=1)
