@@ -13,7 +13,7 @@ test: .venv/.made-dev
 	$(BIN)/python -m pytest
 
 bench: .venv/.made-dev
-	for o in cam methods inside read plot; do $(BIN)/python benchmarks/$$o.py || exit 1; done
+	for o in cam methods inside callback read plot; do $(BIN)/python benchmarks/$$o.py || exit 1; done
 
 docs: .venv/.made-dev
 	$(BIN)/python docs/build.py

@@ -65,7 +65,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('-n', type=int, default=8, help="epochs of each kind"); p.add_argument('--save', action='store_true')
     args = p.parse_args()
-    torch.ones(1, requires_grad=True).sum().backward() # torch imports much at its first gradient: not our cost
+    torch.autograd.grad(3*(a := torch.ones(2, requires_grad=True)), a, torch.ones(2)) # torch imports much at its first gradient of a vector: not our cost
     set_seed(0)
     watchers = dict(tsviz=AttrCallback(), naive=Naive())
     turns = Turns(watchers)

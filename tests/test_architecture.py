@@ -58,7 +58,7 @@ def test_ruff():
 def test_import_loads_nothing_heavy():
     "`import tsviz.all` leaves out what only some calls need"
     code = ("import fastai.basics, sys; before = set(sys.modules); import tsviz.all; "
-            "print(sorted({'torchvision','captum','plotly','zarr','scipy.signal','sktime','typer'} & (set(sys.modules)-before)), 'torchvision' in sys.modules)")
+            "print(sorted({'torchvision','captum','plotly','zarr','scipy.signal','sktime','typer','tensorboard'} & (set(sys.modules)-before)), 'torchvision' in sys.modules)")
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert r.stdout.strip()=='[] False', r.stdout
 

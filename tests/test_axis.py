@@ -1,5 +1,5 @@
 "Maps on the series as the user gave it: every transform against positions worked out by hand"
-import random
+import pickle, random
 import numpy as np, pytest, torch
 from fastai.basics import Transform, ItemTransform, CategoryBlock, DataBlock, DataLoader, ItemGetter, Tensor
 from fastai.data.core import Datasets
@@ -219,6 +219,89 @@ def test_a_map_for_each_channel():
     for o,m in zip(its.place(maps), maps):
         assert torch.equal(o[:,4:20], m) and o[:,:4].isnan().all() and o[:,20:].isnan().all()
 
+# many items at once
+
+class Counted(Transform):
+    "Crops six steps from `start`, which it notes in the series, and counts how often it is undone"
+    order,n = 64,0
+    def find(self, x): return 3
+    def encodes(self, x:TensorTS):
+        k = self.find(x)
+        res = x[...,k:k+6].clone()
+        res.start,res.rest = k,x.shape[-1]-k-6
+        return res
+    def decodes(self, x:TensorTS):
+        self.n += 1
+        return torch.nn.functional.pad(x, (x.start,x.rest))
+
+class AtPeak(Counted):
+    def find(self, x): return min(max(int(x[0].argmax())-2, 0), x.shape[-1]-6)
+
+class Turned(Counted):
+    "Reads backwards where the values say so, and notes nothing"
+    def encodes(self, x:TensorTS): return x.flip(-1) if x[0,0]>5 else x.clone()
+    def decodes(self, x:TensorTS):
+        self.n += 1
+        return x.flip(-1) if x[0,-1]>5 else x
+
+def test_items_that_come_back_alike_are_asked_little():
+    its,X = items([f := Counted()], [], X=series(18))
+    assert not f.n # nothing is asked before a picture is
+    for i in range(16): same_steps(steps(its, i), [nan]*3+[*range(6)]+[nan]*15)
+    assert 2*16<=f.n<=2*16+10
+
+@pytest.mark.parametrize('C', [1,2])
+def test_a_crop_at_the_peak_of_each_series(C):
+    "Places that depend on the item are each item's own, whatever those before it had"
+    its,X = items([f := AtPeak()], [], X=series(18, C))
+    starts = [f.find(x) for x in X]
+    assert len({*starts})>3
+    for i,k in enumerate(starts): same_steps(steps(its, i), [nan]*k+[*range(6)]+[nan]*(18-k))
+
+def test_what_the_values_decide():
+    X = series(18)
+    X[9,0,0],X[10,0,0] = 8,2
+    its,X = items([Turned()], [], X=X)
+    turned = X[:,0,0]>5
+    assert 1<turned.sum()<16
+    for i,o in enumerate(turned): same_steps(steps(its, i), [*range(T)][::-1] if o else range(T))
+
+def test_values_bent_in_each_item_by_its_own_measure():
+    class Own(Transform):
+        order = 65
+        def encodes(self, x:TensorTS):
+            res = (x.flip(-1)/x.max()).log()
+            res.top = x.max()
+            return res
+        def decodes(self, x:TensorTS): return x.exp().flip(-1)*x.top
+    its,_ = items([Own()], [], X=series(10))
+    for i in range(8): same_steps(steps(its, i), range(T)[::-1])
+
+def test_maps_alone_ask_nothing():
+    l,_ = learner([f := Counted()])
+    l.attribute()
+    its = fetch_items(l.dls.valid, [0,1])
+    assert its.x.shape==(2,1,6) and its.y is not None and not f.n
+    assert len(its.rows)==2
+    n = f.n
+    its.how, its.place(torch.zeros(2,1,6)), its.shown
+    assert n==f.n>0 # and once only
+
+def test_items_travel():
+    "Pickled they know the way back, and hold no loader"
+    its,X = items([Crop(4,20)], [Standardize()])
+    data = pickle.dumps(its)
+    again = pickle.loads(data)
+    assert again.find_way is None and torch.equal(again.rows[1], its.rows[1]) and steps(again)[4:20]==[*range(16)] and len(data)<60_000
+
+def test_points_where_the_network_saw_nothing_are_grey():
+    l,X = learner([Crop(4,20)], [])
+    [points] = [o for o in l.show_cam([0], scatter=True).axes[0].collections]
+    grey = np.ma.getmaskarray(np.ma.masked_invalid(points.get_array()))
+    assert len(points.get_offsets())==T and grey.tolist()==[True]*4+[False]*16+[True]*4
+    points.update_scalarmappable()
+    assert np.allclose(points.get_facecolors()[0][:3], .8)
+
 # loaders of other kinds
 
 def test_type_transforms_are_decoded():
@@ -231,6 +314,12 @@ def test_type_transforms_are_decoded():
     its = fetch_items(dls.valid, [1,2])
     np.testing.assert_allclose(torch.stack(its.rows), X[[3,4]], rtol=1e-5)
     same_steps(steps(its), range(T)[::-1])
+
+def test_a_type_transform_that_cannot_be_decoded_is_where_the_series_begin():
+    X = series()
+    ds = Datasets(list(range(6)), [[lambda i: X[i], ToTensorTS(), Raises()], [lambda i: i%2]], splits=[[0,1],[2,3,4,5]])
+    its = fetch_items(ds.dataloaders(bs=2, num_workers=0).valid, [1,2])
+    assert torch.equal(torch.stack(its.rows), torch.tensor(X[[3,4],:,2:])) and not its.moved
 
 def test_datablock():
     X = series()

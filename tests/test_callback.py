@@ -1,4 +1,5 @@
 "What `AttrCallback` and `ShowAttrCallback` keep, say and draw; that they leave trainings alone is in test_neutral.py"
+import gc, pickle, threading, warnings, weakref
 import numpy as np, pytest, torch
 from common import says
 from fastai.basics import (BCEWithLogitsLossFlat, Callback, CancelBatchException, CancelEpochException, CancelFitException, DataLoader, DataLoaders, F, LabelSmoothingCrossEntropyFlat, Learner,
@@ -125,7 +126,9 @@ def test_show():
 def test_a_callback_given_to_fit_can_be_drawn_afterwards():
     l,cb = train(n=1),ShowAttrCallback([0])
     with l.no_logging(): l.fit(2, 1e-3, cbs=cb)
-    assert cb.epochs==[0,1] and 'epoch 1' in cb.show().axes[0].get_title()
+    assert not hasattr(l, 'show_attr') and cb.epochs==[0,1] and 'epoch 1' in cb.show().axes[0].get_title() and cb.show_history() and cb.drift().shape==(1,1)
+    with l.no_logging(): l.fit(2, 1e-2, cbs=cb)
+    assert cb.epochs==[0,1,2,3]
     with pytest.raises(ValueError, match='no maps of epoch -9'): cb.show(-9)
 
 def test_export_with_the_callback(tmp_path):
@@ -153,6 +156,17 @@ def test_series_of_unequal_length():
     fig = l.show_attr.show()
     steps = [{len(c.get_array()) for c in ax.collections if c.get_array() is not None} for ax in fig.axes[:2]]
     assert steps==[{20},{27}]                                              # drawn without their padding
+
+def test_losses_of_unequal_lengths():
+    "Each series is run without its padding, in any order, as a validation does"
+    xs = [np.random.default_rng(i).normal(size=(1,20+i%3)).astype(np.float32) for i in range(24)]
+    l = ts_learner(TSDataLoaders.from_numpy(xs, [*'ab']*12, valid_idx=range(8), bs=8), model(), cbs=AttrCallback([5,0,4,1]))
+    l.remove_cb(l.progress)
+    with l.no_logging(): l.fit(1, 1e-2)
+    l.model.eval()
+    with torch.no_grad(): out = torch.cat([l.model(torch.tensor(xs[i])[None]) for i in (5,0,4,1)])
+    assert torch.allclose(l.attr.preds[0], out.softmax(1), atol=1e-5)
+    assert torch.allclose(l.attr.losses[0], l.loss_func.__class__(reduction='none')(out, torch.tensor([1,0,0,1])), atol=1e-5)
 
 def learner(y, loss_func, n_out=2, C=1, vocab=True, **kwargs):
     set_seed(5, reproducible=True)
@@ -266,15 +280,135 @@ def test_errors_come_before_the_first_batch():
     assert all(torch.equal(a, b) for a,b in zip(before, l.model.state_dict().values()))
 
 def test_a_method_that_fails_later_ends_no_training():
+    "One warning a training, and no half of an entry"
     n = []
     def frail(x, y, model, layer, *_):
         n.append(1)
-        if len(n)==3: raise RuntimeError('out of luck')
+        if len(n) in (3,5): raise RuntimeError(f'out of luck {len(n)}')
         return x
-    l = train(n=0)
-    with pytest.warns(UserWarning, match='after epoch 1, the training goes on: out of luck'), l.no_logging():
-        l.fit(4, 1e-3, cbs=(cb := AttrCallback([0], frail)))
-    assert cb.epochs==[0,2,3] and len(cb.maps)==len(cb.losses)==len(cb.preds)==3 and len(l.recorder.values)==4
+    l,cb = train(n=0),AttrCallback([0], frail)
+    with warnings.catch_warnings(record=True) as said, l.no_logging():
+        warnings.simplefilter('always')
+        l.fit(5, 1e-3, cbs=cb)
+    assert [str(o.message) for o in said if 'AttrC' in str(o.message)]==['AttrCallback failed after epoch 1, the training goes on (should it fail again, `failed` says so): out of luck 3']
+    assert cb.failed=={1:'RuntimeError: out of luck 3', 3:'RuntimeError: out of luck 5'}
+    assert cb.epochs==[0,2,4] and len(cb.maps)==len(cb.losses)==len(cb.preds)==3 and len(l.recorder.values)==5
+    n[:] = [1]
+    with pytest.warns(UserWarning, match='after epoch 5'), l.no_logging(): l.fit(2, 1e-3, cbs=cb) # the next training says it again
+    assert list(cb.failed)==[1,3,5] and cb.epochs==[0,2,4,6]
+    cb.reset()
+    assert cb.failed=={}
+
+def of_tensors(net, loss_func):
+    set_seed(5, reproducible=True)
+    x,y,_ = planted(24, n_steps=40, width=12)
+    l = Learner(tensors(x, y), net, loss_func)
+    l.remove_cb(l.progress)
+    return l
+
+class Outs(nn.Module):
+    "A network with several outputs"
+    def __init__(self): super().__init__(); self.net = model()
+    def forward(self, x): out = self.net(x); return dict(logits=out, both=(out[:,0],out[:,1:]))
+
+def test_several_outputs():
+    "The loss is handed them as they are, and they are kept as they are; what is explained is a function of them"
+    l,cb = of_tensors(Outs(), lambda o,y: F.cross_entropy(o['logits'], y)),AttrCallback([1,2], y=lambda o: o['logits'][:,1])
+    with l.no_logging(): l.fit(2, 1e-2, cbs=cb)
+    x,y = l.dls.valid_ds[[1,2]]
+    l.model.eval()
+    with torch.no_grad(): out = l.model(x)
+    assert torch.allclose(cb.preds[1]['logits'], out['logits'], atol=1e-6) and torch.allclose(cb.preds[1]['both'][1], out['both'][1], atol=1e-6)
+    assert torch.allclose(cb.losses[1], F.cross_entropy(out['logits'], y, reduction='none'), atol=1e-6)
+    assert torch.allclose(cb.maps[1], grad_cam(x, 1, l.model.net), atol=1e-6)
+    assert cb.show().axes[0].get_title()==f'[{int(y[0])}] - Grad-CAM - epoch 1'
+    with pytest.raises(ValueError, match='pass a function of the output as `y`'), l.no_logging(): l.fit(1, 1e-2, cbs=AttrCallback([0]))
+
+@pytest.mark.parametrize('flat', [False,True])
+def test_the_loss_is_handed_what_a_training_hands_it(flat):
+    "A single output (B,1) stays one, and (B,) too, for any number of series"
+    shapes = set()
+    def loss(out, y): shapes.add((out.ndim,type(out),type(y))); return F.mse_loss(out if flat else out[:,0], y.float())
+    net = model(); net[-1] = nn.Linear(8, 1)
+    l = of_tensors(nn.Sequential(net, nn.Flatten(0)) if flat else net, loss)
+    cbs = [AttrCallback([0,2,7]), AttrCallback([5])]
+    with l.no_logging(): l.fit(1, 1e-2, cbs=cbs)
+    assert shapes=={(1 if flat else 2,torch.Tensor,torch.Tensor)}
+    l.model.eval()
+    with torch.no_grad(): out = l.model(l.dls.valid_ds[:][0]).reshape(-1)
+    for cb in cbs: assert torch.allclose(cb.losses[0], (out-l.dls.valid_ds[:][1])[cb.numbers]**2, atol=1e-6)
+
+class Held:
+    "A loss function that cannot be copied"
+    reduction = 'mean'
+    def __init__(self): self.lock,self.n = threading.Lock(),0
+    def __call__(self, out, y): self.n += 1; return F.cross_entropy(out, y, reduction=self.reduction)
+
+def test_a_loss_that_cannot_be_copied():
+    l,cb = of_tensors(model(), Held()),AttrCallback([0,1])
+    with l.no_logging(): l.fit(2, 1e-2, cbs=cb)
+    assert cb.epochs==[0,1] and l.loss_func.n==6 and l.loss_func.reduction=='mean' and not cb.failed
+
+def test_other_loaders_later():
+    "The series stay; classes of other names would be other classes"
+    def dls(names, n): return TSDataLoaders.from_numpy(planted(24, n_steps=n, width=12)[0], [*names]*12, valid_idx=range(8), bs=8, batch_tfms=Standardize())
+    l = ts_learner(dls('ab', 40), model(), cbs=AttrCallback([0,1]))
+    l.remove_cb(l.progress)
+    with l.no_logging():
+        l.fit(1, 1e-3); x = l.attr.items.x
+        l.dls = dls('ab', 60); l.fit(1, 1e-3)
+        assert l.attr.epochs==[0,1] and l.attr.items.x is x and l.attr.maps[1].shape==(2,1,40)
+        l.dls = dls('ba', 60); l.fit(1, 1e-3)
+        l.dls = dls('bc', 60)
+        with pytest.raises(ValueError, match=r"the classes \['a', 'b'\], the Learner's loaders have \['b', 'c'\]: `reset\(\)` it first"): l.fit(1, 1e-3)
+        l.attr.reset(); l.fit(1, 1e-3)
+    assert l.attr.titles==['[b]','[c]'] and l.attr.epochs==[0] and l.attr.items.x.shape==(2,1,60)
+
+class Share(DataLoader):
+    "One process's share of a loader, as `DistributedDL`, which knows its loader and little else"
+    def __init__(self, dl): self.dl,self.dataset,self.device = dl,dl.dataset,dl.device
+    def __iter__(self): return iter(self.dl)
+    def __len__(self): return len(self.dl)
+
+def test_many_processes(monkeypatch):
+    "The series come from the loader that the processes share, and one of them draws"
+    l,drawn = train(n=0),[]
+    raw = get_batch(l.dls.valid_ds, [0,3])[0]
+    l.dls.loaders = [Share(o) for o in l.dls.loaders]
+    monkeypatch.setattr('IPython.display.display', lambda fig, display_id: drawn.append(fig))
+    for rank,cbs in [(0,[AttrCallback([0,3]), AttrCallback(raw), ShowAttrCallback([0,3], live=True)]), (1,[ShowAttrCallback([0,3], live=True)])]:
+        monkeypatch.setattr('tsviz.callback.rank_distrib', lambda rank=rank: rank)
+        with l.no_logging(): l.fit(1, 1e-3, cbs=cbs)
+        assert all(o.epochs==[0] and o.items.x.shape==(2,1,60) for o in cbs) and len(drawn)==1
+    assert all(type(o) is Share for o in l.dls.loaders)
+
+def test_names_that_the_model_has_too():
+    "are no reason for fastai's warning"
+    net = model()
+    net.names = net.items = net.labels = net.maps = net.failed = net.numbers = net.vocab = net.ready = 1
+    l = of_tensors(net, nn.CrossEntropyLoss())
+    with warnings.catch_warnings(), l.no_logging():
+        warnings.filterwarnings('error', message='You are shadowing')
+        l.fit(2, 1e-3, cbs=(cb := AttrCallback([0])))
+    assert cb.epochs==[0,1]
+
+def test_what_is_kept_holds_no_network():
+    l = train(AttrCallback([0,1]), n=2)
+    cb,seen = l.attr,[weakref.ref(o) for o in (l.model,l.opt,l.dls,next(l.model.parameters()))]
+    l.remove_cb(cb)
+    del l; gc.collect()
+    assert [o() for o in seen]==[None]*4 and cb.show_history() and not any(o.requires_grad for o in (*cb.maps,*cb.losses,*cb.preds))
+
+class Pickled(Callback):
+    order = 90
+    def after_epoch(self): self.learn.pickles = [*getattr(self.learn, 'pickles', []),pickle.dumps(self.learn)]
+
+def test_pickled_within_a_training():
+    l = train([AttrCallback([0,1]), Pickled()], n=2)
+    again = pickle.loads(l.pickles[0])
+    again.remove_cb(Pickled)
+    with again.no_logging(): again.fit(2, 1e-3)
+    assert again.attr.epochs==[0,1,2] and l.attr.epochs==[0,1] and torch.equal(again.attr.maps[0], l.attr.maps[0])
 
 def test_history_and_drift():
     l = train(AttrCallback([0,1,2]), n=3)

@@ -108,12 +108,36 @@ def test_classes_that_nothing_reaches():
     "No line there, and the time axis is that of the others; a class without series says so"
     m,s = means.clone(),stds.clone()
     m[1],m[2,:,10:],s[2,:,5:] = np.nan,np.nan,np.nan
+    m[0,0,3] = s[0,1,4] = np.inf
     fig = show_class_means(m, s, attrs)
     fig.draw_without_rendering()
     assert [[t.get_text() for t in o.texts] for o in own(fig)]==[[],['no series'],[]]
+    assert np.isnan(of(SeriesLine, own(fig)[0])[0].x[3]) and np.isfinite(own(fig)[0].get_ylim()).all()
     assert np.isfinite(of(SeriesLine, own(fig)[2])[0].x).sum()==10 and len({o.get_xlim() for o in own(fig)})==1
     fig = show_class_means(torch.full((1,1,5), torch.nan), None, torch.zeros(1,1,5))
     fig.draw_without_rendering()
+
+def pixels(fig):
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[...,:3]
+
+@pytest.mark.parametrize('scale', [1,-1])
+def test_steps_without_a_map_are_grey(scale):
+    "The mean goes on where the network did not see it, for maps of one sign and of both; and the colours are of the rest"
+    a = attrs.abs()
+    a[...,::2] *= scale
+    a[...,10:] = torch.nan
+    a[2] = torch.nan
+    grey = []
+    for o in (a,a.nan_to_num()):
+        fig = show_class_means(means[:,:1], None, o[:,:1], fig=new_fig((9,3)), colorbar=False, cmap='viridis' if scale==1 else None)
+        img = pixels(fig)
+        at = [ax.bbox.extents.astype(int) for ax in own(fig)]
+        grey.append([(img[::-1][y0:y1,x0:x1]==153).all(-1).sum() for x0,y0,x1,y1 in at])
+        assert of(SeriesLine, own(fig)[0])[0].get_clim()[1]==a[:,:1][a[:,:1].isfinite()].abs().max()
+    (first,_,last),none = grey
+    assert first>100 and last>1.2*first and max(none)<9, grey
 
 @pytest.mark.parametrize('n,C,T', [(1,1,9),(2,1,1),(12,1,40),(12,3,40),(5,4,40)])
 def test_nothing_overlaps_in_classes(n, C, T):
@@ -136,7 +160,8 @@ def test_class_times_and_places(tmp_path):
     assert show_class_means(means.numpy(), None, [o.numpy() for o in attrs], fig=sub, xlabel='beat') is sub and own(sub)[-1].get_xlabel()=='beat'
 
 @pytest.mark.parametrize('err,words,a,kw', [
-    (ValueError, ['`means` must be (N,C,T)','(3, 2)'], (torch.ones(3,2),None,attrs), {}), (ValueError, ['`means` must be (N,C,T)'], ([torch.ones(1,4),torch.ones(1,5)],None,attrs), {}),
+    (ValueError, ['`means` must be (N,C,T)','(3, 2)'], (torch.ones(3,2),None,attrs), {}), (ValueError, ['`means` must be (N,C,T)','(0, 1, 4)'], (torch.ones(0,1,4),None,torch.ones(0,1,4)), {}),
+    (ValueError, ['`means` must be (N,C,T)'], ([torch.ones(1,4),torch.ones(1,5)],None,attrs), {}),
     (ValueError, ['`attrs` must be of the shape of `means`','(2, 2, 30)'], (means,stds,attrs[:2]), {}), (ValueError, ['`stds` must be of the shape'], (means,stds[...,1:],attrs), {}),
     (ValueError, ['`names` must hold one for each of the 3 classes'], (means,stds,attrs), dict(names='abc')), (ValueError, ['`counts` must hold one'], (means,stds,attrs), dict(counts=[1])),
     (ValueError, ['`chs` must be channels from 0 to 1'], (means,stds,attrs), dict(chs=4)), (ValueError, ['`labels`'], (means,stds,attrs), dict(labels=['a'])),
@@ -191,7 +216,17 @@ def test_names_by_number():
 def test_a_share_of_wrong_ones():
     "A row that is the mean of several: the darker, the more of them"
     [o] = marks(own(show_dataset(rows, wrong=[0,.1,1,0,.5,0]))[1])[:1]
-    assert [s[0,1] for s in o.get_segments()]==[1.5,2.5,4.5] and o.get_colors()[:,3].tolist()==pytest.approx([.28,1,.6])
+    assert [s[0,1] for s in o.get_segments()]==[1.5,2.5,4.5] and o.get_colors()[:,3].tolist()==pytest.approx([.37,1,.65])
+
+@pytest.mark.parametrize('n', [150,400,5000])
+def test_one_wrong_row_is_seen(n):
+    "As a mark of its own at least two points high, where the row is"
+    wrong = np.arange(n)==n//3
+    ax = own(show_dataset(noise(n,5), wrong=wrong, sort=False))[1]
+    img = pixels(ax.figure)
+    x0,y0,x1,y1 = ax.bbox.extents.astype(int)
+    rows = np.flatnonzero((img[::-1][y0:y1,(x0+x1)//2].max(-1)<200))
+    assert len(rows)>=2*ax.figure.dpi/72 and abs(rows.mean()/(y1-y0)-2/3)<.01 and np.ptp(rows)==len(rows)-1
 
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=60), st.integers(1, 70))
 def test_marks_of_many_rows(wrong, most):
@@ -209,6 +244,21 @@ def test_names_keep_their_distance(at, least):
     if len(at)*least<100: assert (np.diff(got)>=least-1e-6).all()
     assert (np.diff(got)>=-1e-9).all() and got.min()>=-1e-6 and got.max()<=100+1e-6
     if (np.diff([-least/2,*at,100+least/2])>=least).all() and len(at)*least<100: np.testing.assert_allclose(got, at, atol=1e-6)
+
+def test_names_by_hand():
+    assert _space([1,2,3], 50, 0, 9).tolist()==[1.5,4.5,7.5] and _space([0,5], 2, 0, 10).tolist()==[1,5]
+    ax = own(show_dataset(noise(40,5), [0]*38+[1,2], sort=False))[0]
+    for line,name,mid in zip(ax.lines, ax.texts, (19,38.5,39.5), strict=True): assert line.get_ydata().tolist()==[mid,name.get_position()[1]]
+    assert ax.texts[1].get_position()[1]<38.5 # pushed up
+
+@pytest.mark.parametrize('n', [6,150,5000])
+def test_marks_are_as_high_as_their_rows(n):
+    "Or as can be seen; and where rows are lower than a point, one mark is for several"
+    ax = own(show_dataset(noise(n,5), wrong=[1.]*(n-1)+[np.nan], sort=False))[1]
+    points,o = 72*ax.bbox.height/ax.figure.dpi,marks(ax)[0]
+    k,lw = len(o.get_segments()),o.get_linewidth()[0]
+    if n<999: assert k==n-1 and lw==pytest.approx(max(2.5, points/n), rel=.2)
+    else: assert points/4<k<=points/2 and 2.5<=lw<4
 
 @pytest.mark.parametrize('n,K,kw', [(2,2,{}), (400,12,{}), (3000,2,dict(fs=50)), (60,30,{}), (30,3,dict(figsize=(4.5,2.2))), (30,3,dict(title='Title '*40, label='share'))])
 def test_nothing_overlaps_in_a_data_set(n, K, kw):

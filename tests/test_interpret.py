@@ -2,9 +2,9 @@
 import gc, random
 from functools import partial
 import numpy as np, pytest, sklearn.metrics as skm, torch, torch.nn as nn, torch.nn.functional as F
-from common import says
-from fastai.basics import (BCEWithLogitsLossFlat, CategoryBlock, DataBlock, DataLoader, DataLoaders, ItemGetter, L, Learner, MSELossFlat, Tensor,
-                           load_learner)
+from common import Fwd, says
+from fastai.basics import (BCEWithLogitsLossFlat, CategoryBlock, CrossEntropyLossFlat, DataBlock, DataLoader, DataLoaders, ItemGetter, L, Learner, MSELossFlat,
+                           MultiCategoryBlock, Tensor, load_learner)
 from fastai.callback.data import *
 import fastai.callback.fp16 # noqa: F401
 from fastai.interpret import ClassificationInterpretation, Interpretation
@@ -65,6 +65,29 @@ def test_losses_predictions_and_labels_are_fastais(learn, interp):
         assert i0.tolist()==i1.tolist() and torch.allclose(l0.as_subclass(Tensor), l1, atol=1e-6)
     assert (interp.confusion_matrix()==want.confusion_matrix()).all() and interp.most_confused()==want.most_confused()
 
+@pytest.mark.parametrize('kind', ['training set','weighted','regression','multi-label','one-hot','binary','weights of classes'])
+def test_top_losses_are_those_of_fastais_own_interpretation(kind):
+    "Losses and their order, whatever the learner"
+    x,y,_ = planted(40, n_steps=60, n_classes=3, width=16)
+    ds_idx,n,loss,labels = int(kind not in ('training set','weighted')),3,None,y.numpy()
+    if kind=='regression': n,labels = 1,3.5*y.float().numpy()
+    elif kind=='one-hot': loss,labels = nn.CrossEntropyLoss(),F.one_hot(y, 3).float()
+    elif kind=='binary': n,loss,labels = 1,BCEWithLogitsLossFlat(),(y>0).long().numpy()
+    elif kind=='weights of classes': loss = CrossEntropyLossFlat(weight=torch.tensor([1.,5.,.2]))
+    if kind in ('weighted','multi-label'):
+        block = MultiCategoryBlock if kind=='multi-label' else CategoryBlock
+        items = [(o.numpy(), [['a'],['b','c'],[]][c] if kind=='multi-label' else str(int(c))) for o,c in zip(x, y)]
+        db = DataBlock((TSBlock, block), getters=[ItemGetter(0), ItemGetter(1)], splitter=lambda o: (L(range(25)),L(range(25,40))))
+        dls = db.datasets(items).weighted_dataloaders(np.arange(25)+1., bs=8) if kind=='weighted' else db.dataloaders(items, bs=8)
+    elif kind=='one-hot': dls = DataLoaders(*[DataLoader(torch.utils.data.TensorDataset(x[i:j], labels[i:j]), bs=8) for i,j in ((0,25),(25,40))])
+    else: dls = TSDataLoaders.from_numpy(x, labels, valid_idx=range(25,40), bs=8)
+    l = quiet(ts_learner(dls, tiny_cnn(1, n), loss_func=loss, metrics=[]))
+    got = AttrInterpretation.from_learner(l, ds_idx=ds_idx)
+    want = Interpretation.from_learner(l, ds_idx=ds_idx)
+    assert len(got.losses)==(15 if ds_idx else 25)
+    assert torch.allclose(got.losses, want.losses.as_subclass(Tensor), atol=1e-5)
+    for k,largest in ((4,True),(None,False)): assert got.top_losses(k, largest)[1].tolist()==want.top_losses(k, largest)[1].tolist()
+
 def test_confusion_matrix_is_scikit_learns_and_asks_no_second_time(learn, monkeypatch, capsys):
     it = AttrInterpretation.from_learner(learn)
     monkeypatch.setattr(type(learn), 'get_preds', None)
@@ -72,6 +95,14 @@ def test_confusion_matrix_is_scikit_learns_and_asks_no_second_time(learn, monkey
     assert (it.confusion_matrix()==skm.confusion_matrix(y, p, labels=[0,1,2])).all() and it.confusion_matrix().trace()<len(y)
     it.print_classification_report()
     assert capsys.readouterr().out.strip()==skm.classification_report(y, p, target_names=[*learn.dls.vocab], zero_division=0).strip()
+
+def test_a_class_without_series_keeps_its_place(learn, capsys):
+    x,y,_ = planted(30, n_steps=60, n_classes=3, width=16, seed=3)
+    it = AttrInterpretation.from_learner(learn, dl=learn.dls.test_dl(10+5*x[y==0], y=[NAMES['0']]*int((y==0).sum())))
+    assert it.confusion_matrix().shape==(3,3) and it.confusion_matrix().sum()==(y==0).sum()
+    it.print_classification_report()
+    said = capsys.readouterr().out
+    assert all(o in said for o in NAMES.values())
 
 def test_fastais_own_interpretation_draws_series(learn):
     import matplotlib.pyplot as plt
@@ -106,6 +137,7 @@ def test_one_pass_and_all_is_as_found(learn):
     assert learn.loss_func is loss and loss.reduction=='mean' and fwd is type(learn.model).forward
 
 def test_model_is_as_found_by_every_picture(learn):
+    learn.model.train()
     with check_found(learn.model):
         it = AttrInterpretation.from_learner(learn)
         it.plot_top_losses(2); it.class_means(); it.show_class_means(); it.show_dataset(); it.show_confused(); it.show_time_importance(n_boot=20); it.show_results([0])
@@ -184,7 +216,7 @@ def test_top_losses_are_drawn_with_the_map_of_the_predicted_class(learn):
     fig = it.plot_top_losses(4, force_scale=False)
     names = learn.dls.vocab
     for ax,i,o,q,c in zip(fig.axes, idxs, want, p, y):
-        assert ax.get_title()==f'[{names[c]}] predicted {names[q.argmax()]} ({q.max():.2f})\nloss {it.losses[i]:.3g}'
+        assert ax.get_title()==f'[{names[c]}] loss {it.losses[i]:.3g}\npredicted {names[q.argmax()]} ({q.max():.2f})'
         got = np.asarray(ax.collections[0].get_array())
         assert np.isclose(got.max(), o.max(), rtol=1e-3) and np.isclose(got.min(), o.min(), rtol=1e-3)
         lo,hi = ax.get_ylim()
@@ -194,12 +226,13 @@ def test_top_losses_are_drawn_with_the_map_of_the_predicted_class(learn):
     assert f'loss {it.losses.min():.3g}' in least
     ranks = it.plot_top_losses(range(2,4))
     assert [o.get_title() for o in ranks.axes[:2]]==[o.get_title() for o in fig.axes[2:4]]
-    assert len(it.plot_top_losses([0,3]).axes)==3
+    for k in ([0,3],torch.tensor([0,3]),np.array([0,-32])): assert [o.get_title() for o in it.plot_top_losses(k).axes[:2]]==[fig.axes[i].get_title() for i in (0,3)]
+    with says(ValueError, 'Index 99 is out of range', '35 items'): it.plot_top_losses([99])
 
 def test_results_are_series_with_titles(learn, interp):
     fig = interp.show_results([4,1])
     np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), learn.dls.valid_ds[4][0][0], rtol=1e-3, atol=1e-3)
-    assert fig.axes[1].get_title().startswith(f'[{learn.dls.vocab[interp.targs[1]]}] predicted ')
+    assert fig.axes[1].get_title().startswith(f'[{learn.dls.vocab[interp.targs[1]]}] loss {interp.losses[1]:.3g}\npredicted ')
 
 # means of classes
 
@@ -294,6 +327,8 @@ def test_rows_of_a_data_set_by_hand():
     assert which.tolist()==[0,0,0,1,1] and at.tolist()==[4,2,3,0,1]
     at,which = _find_rows(torch.tensor([0]*8+[1]*2), torch.arange(10.), 2, 5)
     assert which.tolist()==[0,0,0,0,1] and at.tolist()==[3,3,2,2,1,1,0,0,4,4]
+    at,which = _find_rows(torch.tensor([0]*9+[1]), torch.arange(10.), 2, 3) # a rare class has a row of its own
+    assert which.tolist()==[0]*3+[1] and at.tolist()==[2,2,2,1,1,1,0,0,0,3]
 
 def test_data_set_heat(learn, monkeypatch):
     import tsviz.interpret as m
@@ -307,6 +342,9 @@ def test_data_set_heat(learn, monkeypatch):
     order = sorted(range(35), key=lambda i: (int(y[i]),-float(p[i])))
     assert torch.allclose(rows, scaled[order], atol=1e-5) and which.tolist()==y[order].tolist() and names==[*learn.dls.vocab] and seen['sort'] is False
     assert torch.allclose(sure, p[order]) and wrong.bool().tolist()==(it.preds.argmax(1)!=y)[order].tolist() and wrong.any()
+    other = learn.attribute(hires_cam, y=0)[2][order,0]
+    AttrInterpretation.from_learner(learn, hires_cam, y=0).show_dataset()
+    assert (other.amin(1)<-other.amax(1)).any() and torch.allclose(seen['args'][0], other/other.abs().amax(1, keepdim=True), atol=1e-5)
     it.show_dataset(max_rows=6)
     rows,which,_,sure,_ = seen['args']
     assert len(rows)<=8 and np.isclose(rows[which==1].double().nanmean(), rows[which==1].double().mean())
@@ -329,7 +367,7 @@ def test_confused_pairs_are_contrasts(learn):
     want = contrast(hires_cam, int(a))(x[idxs], int(p), learn.model)
     for ax,i,o in zip(fig.axes, idxs, want):
         q = it.preds[i]
-        assert ax.get_title()==f'[{names[a]}] why {names[p]} ({q[p]:.2f}) rather than {names[a]} ({q[a]:.2f})'
+        assert ax.get_title()==f'why {names[p]} ({q[p]:.2f})\nrather than [{names[a]}] ({q[a]:.2f})'
         got = np.asarray(ax.collections[0].get_array())
         assert np.isclose(got.max(), o.max(), rtol=1e-3) and np.isclose(got.min(), o.min(), rtol=1e-3)
     assert [o[:2] for o in it._confused(3, 1)]==[(learn.dls.vocab.o2i[a],learn.dls.vocab.o2i[p]) for a,p,_ in it.most_confused()[:3]]
@@ -385,10 +423,61 @@ def test_a_transform_without_a_way_back_is_named_on_the_axis():
 def test_errors(learn, interp):
     for bad,words in ((dict(method='grad_cam'),('without quotes',)), (dict(y='labels'),("must be 'label'",)), (dict(ds_idx=5),('out of range',)), (dict(y=[0,1]),('2','35'))):
         with says(ValueError, *words): AttrInterpretation.from_learner(learn, **bad)
+    with says(TypeError, "Grad-CAM has no parameter 'reluu'", "'relu'"): AttrInterpretation.from_learner(learn, reluu=True)
     with says(TypeError, 'two maps a series'): AttrInterpretation.from_learner(learn, over_models(hires_cam, [learn.model]))
     with says(ValueError, '`n_pairs`'): interp.show_confused(0)
     for idxs in ([99],-36):
         with says(ValueError, 'out of range', '35 items'): list(interp.batches(idxs))
+
+def tuples(learn, **kwargs):
+    "A Learner whose network gives a tuple"
+    class Two(nn.Module):
+        def __init__(self): super().__init__(); self.m = tiny_cnn(1, 3)
+        def forward(self, x): return self.m(x),x.mean()
+    return quiet(Learner(learn.dls, Two(), **kwargs))
+
+@pytest.mark.parametrize('loss', [nn.CrossEntropyLoss(),lambda out,y: F.cross_entropy(out[0], y),lambda out,y,reduction='mean': F.cross_entropy(out[0], y, reduction=reduction)])
+def test_outputs_that_are_no_rows_of_numbers(learn, loss):
+    "One sentence, whatever the loss function would say of it, and nothing stays behind"
+    l = tuples(learn, loss_func=loss)
+    l.model.train()
+    with check_found(l.model), says(ValueError, 'The network', '(B,n) or (B,), got tuple', 'wrap the network'): AttrInterpretation.from_learner(l)
+    assert l.loss_func is loss and not l.model._forward_hooks
+    x,_,_ = planted(10, n_steps=60, width=16)
+    with says(ValueError, 'got tuple'): AttrInterpretation.from_learner(l, dl=l.dls.test_dl(x))
+    l.model = nn.Sequential(nn.Conv1d(1, 3, 3))
+    with says(ValueError, 'got shape (8, 3, 58)'): AttrInterpretation.from_learner(l)
+    l.model = Fwd(lambda m, x: m.conv(x).mean(), conv=nn.Conv1d(1, 3, 3))
+    with says(ValueError, 'got shape ()'): AttrInterpretation.from_learner(l)
+
+def test_a_network_that_draws_numbers_leaves_the_random_state(learn):
+    l = quiet(Learner(learn.dls, Fwd(lambda m, x: m.net(x)+torch.rand(1)*random.random()*np.random.rand(), net=tiny_cnn(1, 3)), loss_func=nn.CrossEntropyLoss()))
+    with check_found(l.model): it = AttrInterpretation.from_learner(l)
+    with check_found(l.model): it.class_means()
+
+# progress
+
+def test_progress_is_that_of_the_library(monkeypatch):
+    "A bar after five seconds, fastai's never, none with `no_bar`; its callback is as before, also after an error"
+    import tsviz.learner as m
+    said = []
+    def bar(o, **kwargs): said.append(kwargs.get('total')); return o
+    monkeypatch.setattr('fastai.callback.progress.progress_bar', lambda *args, **kwargs: said.append('fastai'))
+    monkeypatch.setattr(m, 'progress_bar', bar)
+    l = ts_learner(loaders(), tiny_cnn(1, 3))
+    it = AttrInterpretation.from_learner(l)
+    it.class_means()
+    assert not said and l.progress.run
+    monkeypatch.setattr(m._bar, '__defaults__', (0,))
+    AttrInterpretation.from_learner(l)
+    assert said==[4]
+    it.class_means()
+    assert said==[4,4]
+    with l.no_bar(): AttrInterpretation.from_learner(l).class_means()
+    assert said==[4,4]
+    l.model = nn.Sequential(nn.Conv1d(1, 3, 3))
+    with says(ValueError, 'got shape'): AttrInterpretation.from_learner(l)
+    assert l.progress.run
 
 # every learner
 
@@ -414,7 +503,7 @@ def test_regression():
     with torch.no_grad(): out = l.model.eval()(x[28:])[:,0]
     assert torch.allclose(it.preds[:,0], out, atol=1e-5) and torch.allclose(it.losses, (out-it.targs.reshape(-1))**2, atol=1e-4)
     i = it.losses.argmax()
-    assert check_all(it, 12, 1)==f'[{it.targs.reshape(-1)[i].item():.3g}] predicted {out[i].item():.3g}\nloss {it.losses[i]:.3g}'
+    assert check_all(it, 12, 1)==f'[{it.targs.reshape(-1)[i].item():.3g}] loss {it.losses[i]:.3g}\npredicted {out[i].item():.3g}'
 
 def test_regression_of_several_numbers():
     x,y,_ = planted(30, n_steps=60, width=16)
@@ -427,7 +516,6 @@ def test_regression_of_several_numbers():
     check_all(it, 10, 1)
 
 def test_multi_label():
-    from fastai.basics import ColReader, MultiCategoryBlock # noqa: F401
     x,_,_ = planted(32, n_steps=60, width=16)
     items = [(o.numpy(), [['a'],['b','c'],['a','c'],[]][i%4]) for i,o in enumerate(x)]
     dls = DataBlock((TSBlock, MultiCategoryBlock), getters=[ItemGetter(0), ItemGetter(1)], splitter=lambda o: (L(range(20)),L(range(20,32)))).dataloaders(items, bs=4)
@@ -441,7 +529,7 @@ def test_multi_label():
     i = int(it.losses.argmax())
     p = it.preds[i]
     said = lambda o: ' + '.join('abc'[c] for c in o.nonzero()[:,0]) or 'none'
-    assert check_all(it, 12, 1)==f'[{said(it.targs[i])}] predicted {said(p>.5)} ({p.max():.2f})\nloss {it.losses[i]:.3g}'
+    assert check_all(it, 12, 1)==f'[{said(it.targs[i])}] loss {it.losses[i]:.3g}\npredicted {said(p>.5)} ({p.max():.2f})'
     with says(ValueError, '3 labels'): list(AttrInterpretation.from_learner(l, y='label').batches())
     assert torch.cat([o for *_,o in AttrInterpretation.from_learner(l, y=1).batches()]).shape==(12,1,60)
 
@@ -458,7 +546,7 @@ def test_plain_loaders_without_vocab(kind, loss):
     assert torch.allclose(it.losses, F.cross_entropy(out, y[28:], reduction='none'), atol=1e-5) and it.targs.tolist()==y[28:].tolist()
     assert it.decoded.tolist()==out.argmax(1).tolist() and torch.allclose(it.probs, out.softmax(1), atol=1e-5)
     i = int(it.losses.argmax())
-    assert check_all(it, 12, 2)==f'[{y[28+i]}] predicted {out[i].argmax()} ({out[i].softmax(0).max():.2f})\nloss {it.losses[i]:.3g}'
+    assert check_all(it, 12, 2)==f'[{y[28+i]}] loss {it.losses[i]:.3g}\npredicted {out[i].argmax()} ({out[i].softmax(0).max():.2f})'
     assert len(it.top_losses(3, items=True)[2])==3
     with says(ValueError, 'vocabulary'): AttrClassificationInterpretation.from_learner(l)
 
@@ -538,6 +626,25 @@ def test_a_network_in_half_precision_and_its_learner(learn):
     l = copy.deepcopy(learn).to_fp16()
     it = AttrInterpretation.from_learner(l)
     assert it.preds.dtype==it.losses.dtype==torch.float32 and {o.dtype for *_,o in it.batches()}=={torch.float32}
+
+@pytest.mark.parametrize('dtype,close', [(torch.float64,1e-5),(torch.float16,2e-2),(torch.bfloat16,1e-1)])
+@pytest.mark.parametrize('data', ['loader','plain','uneven'])
+def test_networks_of_other_precision(learn, uneven, dtype, close, data):
+    "Asked in theirs, and told in float32"
+    import copy
+    if data=='plain':
+        x,y,_ = planted(20, n_steps=60, n_classes=3, width=16)
+        ds = torch.utils.data.TensorDataset(x, y)
+        l = quiet(Learner(DataLoaders(DataLoader(ds, bs=8), DataLoader(ds, bs=8)), copy.deepcopy(learn.model), loss_func=nn.CrossEntropyLoss()))
+    else: l = copy.deepcopy(uneven if data=='uneven' else learn)
+    want = AttrInterpretation.from_learner(l)
+    l.model.to(dtype)
+    if data!='plain': assert AttrInterpretation.from_learner(l, dl=l.dls.test_dl(planted(5, n_steps=60, width=16)[0])).preds.dtype==torch.float32
+    it = AttrInterpretation.from_learner(l)
+    assert it.preds.dtype==it.losses.dtype==it.probs.dtype==torch.float32 and {o.dtype for *_,o in it.batches()}=={torch.float32}
+    assert torch.allclose(it.preds, want.preds, atol=close) and torch.allclose(it.losses, want.losses, atol=10*close)
+    a,b = it.class_means(range(8)),want.class_means(range(8))
+    assert torch.equal(a.n, b.n) and torch.allclose(a.mean, b.mean, equal_nan=True) and it.plot_top_losses(1).axes and {o.dtype for o in a[:3]}=={torch.float32}
 
 # memory
 

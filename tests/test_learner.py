@@ -393,6 +393,10 @@ def test_pictures_give_each_item_its_own_row(learn, idxs):
     sign = precomputed((torch.arange(15)%3-1.)[:,None,None].expand(15,1,60))
     assert [np.unique(o).tolist() for o in maps(learn.show_methods([sign, sign], idxs))]==2*[[i%3-1] for i in want]
 
+def test_numbers_of_items_that_are_not_there(learn):
+    for bad in (15, [0,-16], [3,99]):
+        with says(ValueError, 'out of range', '15 items, 0 to 14'): find_numbers(learn.dls.valid, bad)
+
 def test_pictures_of_spread_items_too(learn):
     assert find_numbers(learn.dls.valid, [-1,3]).tolist()==[14,3] and find_numbers(learn.dls.valid, slice(2)).tolist()==[0,1]
     fig = learn.show_cam(max_n=3, func_cam=numbered(15), force_scale=False)
@@ -545,7 +549,10 @@ def test_prototypes_of_some_classes_and_all_penalties(learn):
     for ax,s,c in zip((fig.axes[0],fig.axes[5]), plain, (2,0)): assert f'p = {learn.model.eval()(s[None]).softmax(1)[0,c]:.3f}' in ax.get_title()
     for bad in (3,[0,-1]):
         with says(ValueError, 'class'): learn.show_maximized(y=bad)
-    with says(ValueError, 'labels'): learn.show_maximized(dl=learn.dls.test_dl(list(10+5*planted(3, n_steps=60, width=16)[0])))
+    x = learn.dls.test_dl(list(10+5*planted(3, n_steps=60, width=16)[0]))
+    fig = learn.show_maximized({'a':{}}, ascent=partial(maximize, n_steps=2), dl=x) # without labels, all are behind each
+    for ax in fig.axes: np.testing.assert_allclose(ax.lines[0].get_ydata(), get_batch(x, range(3))[0].mean(0)[0], atol=1e-5)
+    assert [ax.get_ylabel().strip() for ax in fig.axes]==list(learn.dls.vocab)
 
 def test_weights_of_penalties_mean_the_same_for_long_series():
     "Of a linear model of the mean, the prototype under `l2` is the same at any length"

@@ -7,6 +7,7 @@ from fastai.basics import (CancelBatchException, CancelEpochException, CancelFit
 from fastai.callback import mixup
 from fastai.callback.all import (CSVLogger, EarlyStoppingCallback, GradientAccumulation, GradientClip, LRFinder, ReduceLROnPlateau,  # noqa: F401
                                  SaveModelCallback, ShortEpochCallback) # `LRFinder` brings `lr_find`, `fit_one_cycle` and `fine_tune`
+from torch.nn.utils import parametrizations
 from torch.utils.data import TensorDataset
 from tsviz.callback import AttrCallback, ShowAttrCallback
 from tsviz.cam import grad_cam, score_cam
@@ -77,7 +78,9 @@ def learner(cbs, path, batch_tfms=(), loss_func=None):
     l.remove_cb(l.progress)
     return l
 
-def short_fit(l, n=3, fit='fit'): getattr(l, fit)(n, 1e-2)
+def short_fit(l, n=2, fit='fit'): getattr(l, fit)(n, 1e-2)
+
+longer = partial(short_fit, n=3)
 
 def interrupted(l):
     with pytest.raises(KeyboardInterrupt): l.fit(3, 1e-2)
@@ -120,6 +123,27 @@ class Remember(nn.Module):
     def __init__(self): super().__init__(); self.register_buffer('n', torch.zeros(())); self.drop = nn.Dropout(.1)
     def forward(self, out, y): self.n += 1; return F.cross_entropy(self.drop(out), y, reduction=self.reduction)*(1+self.n/100)
 
+class Counts:
+    "A loss function with a memory that is no module, and knows no `reduction`"
+    n = 0
+    def __call__(self, out, y): self.n += 1; return F.cross_entropy(out, y)*(1+self.n/100)
+
+class Own(nn.Module):
+    "A model that changes at every pass, whatever the mode, and has a loss function of its own"
+    def __init__(self, net): super().__init__(); self.net,self.names,self.items = net,['a'],3; self.register_buffer('n', torch.zeros(()))
+    def forward(self, x): self.n += 1; self.last = self.net(x); return self.last*(1+self.n/100)
+    def loss(self, out, y): self.n += 1; return F.cross_entropy(out, y)*(1+self.n/100)
+
+def own_model(l, loss=False):
+    l.model,l.splitter = Own(l.model),lambda m: [params(m)]
+    if loss: l.loss_func = l.model.loss
+
+def compiled(l): l.model,l.splitter = torch.compile(l.model, backend='eager'),lambda m: [params(m)]
+
+def normed(l, norm):
+    torch.manual_seed(1)
+    for o in (l.model[0][0],l.model[0][1]): o[0] = norm(o[0])
+
 class Count(Callback): # what the loss remembers is part of what is compared
     order = 150
     def after_batch(self): self.learn.watch.seen.append(dict(n=self.learn.loss_func.n.item()))
@@ -131,10 +155,16 @@ others = {'to_fp16': dict(before=lambda l: l.to_fp16()), 'to_bf16': dict(before=
           'GradientAccumulation': dict(cbs=lambda: [GradientAccumulation(20)]), 'GradientClip': dict(cbs=lambda: [GradientClip(.1)]),
           "fastai's MixUp": dict(cbs=lambda: [mixup.MixUp()]), 'MixUp': dict(cbs=lambda: [MixUp()]), 'CutMixTS': dict(cbs=lambda: [CutMixTS()]),
           'MixUp of a plain loss': dict(cbs=lambda: [MixUp()], loss_func=nn.CrossEntropyLoss),
-          'EarlyStoppingCallback': dict(cbs=lambda: [EarlyStoppingCallback(min_delta=1e3)]), 'SaveModelCallback': dict(cbs=lambda: [SaveModelCallback()]),
+          'EarlyStoppingCallback': dict(cbs=lambda: [EarlyStoppingCallback(min_delta=1e3)], go=longer), 'SaveModelCallback': dict(cbs=lambda: [SaveModelCallback()]),
           'SaveModelCallback of every epoch': dict(cbs=lambda: [SaveModelCallback(every_epoch=True, with_opt=True)]),
-          'ReduceLROnPlateau': dict(cbs=lambda: [ReduceLROnPlateau(min_delta=1e3)]), 'CSVLogger': dict(cbs=lambda: [CSVLogger()]),
+          'ReduceLROnPlateau': dict(cbs=lambda: [ReduceLROnPlateau(min_delta=1e3)], go=longer), 'CSVLogger': dict(cbs=lambda: [CSVLogger()]),
           'a validation within': dict(cbs=lambda: [Inner()]), 'a loss with a memory': dict(cbs=lambda: [Count()], loss_func=Remember)}
+both = {'clipped, accumulated and mixed': dict(cbs=lambda: [GradientClip(.1), GradientAccumulation(20), MixUp()]),
+        'one cycle in bf16, mixed': dict(before=lambda l: l.to_bf16(), cbs=lambda: [mixup.MixUp()], go=partial(short_fit, fit='fit_one_cycle')),
+        'all trackers': dict(cbs=lambda: [CSVLogger(), ReduceLROnPlateau(min_delta=1e3), SaveModelCallback(), EarlyStoppingCallback(min_delta=1e3, patience=2)], go=longer),
+        'weight_norm': dict(before=partial(normed, norm=parametrizations.weight_norm)), 'spectral_norm': dict(before=partial(normed, norm=parametrizations.spectral_norm)),
+        'spectral_norm by hooks': dict(before=partial(normed, norm=nn.utils.spectral_norm)), 'compiled': dict(before=compiled),
+        'a model with a memory': dict(before=own_model), "the model's own loss": dict(before=partial(own_model, loss=True)), 'a loss that counts': dict(loss_func=Counts)}
 ends = {'pickled': dict(go=pickled), 'exported': dict(go=exported), 'diverged': dict(go=diverged, loss_func=CrossEntropyLossFlat),
         'KeyboardInterrupt': dict(cbs=lambda: [Raise(KeyboardInterrupt)], go=interrupted),
         'KeyboardInterrupt in autocast': dict(cbs=lambda: [Raise(KeyboardInterrupt, at='after_loss'), BF16()], go=interrupted)}
@@ -145,7 +175,7 @@ for o,t in [(CancelBatchException,True), (CancelBatchException,False), (CancelTr
     name,at = f'{o.__name__} in {"training" if t else "validation"}','before_batch' if t else 'after_loss'
     ends[name] = dict(cbs=lambda o=o, t=t, at=at: [MixUp(), Raise(o, t, at)], go=again)
 ends['CancelEpochException in training'] = dict(cbs=lambda: [Raise(CancelEpochException)], go=again)
-cases = plain | others | ends
+cases = plain | others | both | ends
 
 def train(watcher, path, cbs=list, go=short_fit, before=None, batch_tfms=tuple, loss_func=None):
     "A training with the callback `watcher`, or with none -> all that was seen of it, and the Learner"
@@ -197,7 +227,7 @@ def test_any_method_is_neutral(name, tmp_path, monkeypatch):
 def test_tensorboard_is_neutral(tmp_path):
     pytest.importorskip('tensorboard')
     from fastai.callback.tensorboard import TensorBoardCallback
-    check_same(AttrCallback([0,1]), tmp_path, cbs=lambda: [TensorBoardCallback(tmp_path/'runs', trace_model=False)])
+    check_same(AttrCallback([0,1]), tmp_path, cbs=lambda: [TensorBoardCallback(tmp_path/'runs', trace_model=False, n_preds=2)])
 
 def test_loaders_of_tensors(tmp_path):
     "Plain `TensorDataset`s, and a callback given to `fit`"

@@ -7,15 +7,16 @@ __all__ = ['AttrCallback', 'tensorboard_log', 'ShowAttrCallback']
 
 # %% ../nbs/54_callback.ipynb #ffbf72a0
 from fastai.basics import *
-from .batch import check_alone, find_i2o, find_names, find_notes, find_outputs, find_probs, find_target
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from .batch import check_alone, find_i2o, find_names, find_notes, find_probs, find_target
 from .cam import grad_cam, grad_cam_acts
-from .core import as_plain, check_count, keep_random
+from .core import as_batch, as_plain, check_count, keep_random
 from .data import TensorTS, TSDataLoaders, show_results
 from .history import show_history
 from .learner import fetch_items, find_loader, find_numbers, label_classes, spread_idxs, vocab_i2o
 from .method import OverModels, method_name, precomputed, raw_method
 from .metrics import drift
-from .score import as_target
+from .score import as_target, explaining, like_model, run_model
 from .show import show_cam
 
 # %% ../nbs/54_callback.ipynb #01c7863b
@@ -35,29 +36,37 @@ def _load_items(dls, items):
     items = [tuple(vocab[int(o)] if isinstance(o, TensorCategory) and vocab is not None else o for o in it) for it in items]
     xs,ys = [o[0] for o in items],[o[1] for o in items] if len(items[0])>1 else None
     if not isinstance(dls.loaders[-1].dataset, (Datasets,TfmdLists)):
-        return DataLoader([(torch.as_tensor(o[0]).float(),*o[1:]) for o in items], bs=len(items), device=dls.device)
+        return DataLoader([(torch.as_tensor(o[0]).float(),*o[1:]) for o in items], bs=len(items), device=getattr(dls, 'device', None))
     if isinstance(dls, TSDataLoaders): return dls.test_dl(xs, y=ys)
     return dls.test_dl(xs if ys is None else items, with_labels=ys is not None)
 
 # %% ../nbs/54_callback.ipynb #9dbdd460
+def _run_items(x, model, lengths):
+    "What the model gives for the series, as it gives it in a validation: padded ones are run without their padding"
+    if lengths is None: return run_model(model, x)
+    groups = [((lengths==n).nonzero()[:,0],n) for n in lengths.unique().tolist()]
+    order,outs = torch.cat([i for i,_ in groups]).argsort(),[tree_flatten(run_model(model, x[i.to(x.device),:,:n])) for i,n in groups]
+    return tree_unflatten([torch.cat(o)[order.to(o[0].device)] for o in zip(*[o for o,_ in outs])], outs[0][1])
+
 def _own_loss(learn):
     "The Learner's loss function; `MixUp` puts another in its place while a batch is trained"
     return getattr(getattr(learn.loss_func, '__self__', None), 'old_lf', learn.loss_func)
 
-def _item_losses(loss, out, ys):
-    "The loss of each item, (B,): NaN without labels"
-    if ys is None: return torch.full((len(out),), math.nan)
-    if isinstance(loss, (nn.Module,BaseLoss)): loss = deepcopy(loss)
-    n,ys = len(out),as_plain(ys)
-    out = out.to(ys.device)
-    if out.shape[1]==1 and ys.numel()==n: out = out.reshape(ys.shape)
+def _copy_loss(loss):
+    try: return deepcopy(loss)
+    except (RuntimeError,TypeError): return copy(loss) # it holds what cannot be copied, such as an activation or a lock
+
+def _item_losses(loss, out, ys, n):
+    "The loss of each of `n` items, (B,): NaN without labels"
+    if ys is None: return torch.full((n,), math.nan)
+    loss,ys = _copy_loss(loss),as_plain(ys)
     try:
         with NoneReduce(loss) as f: res = f(out, ys)
     except TypeError: res = None # knows no `reduction`
-    if res is None or res.numel()%n: res = torch.stack([loss(out[i:i+1], ys[i:i+1]) for i in range(n)])
+    if res is None or res.numel()%n: res = torch.stack([loss(*tree_map(lambda t, i=i: t[i:i+1], (out,ys))) for i in range(n)])
     return to_cpu(as_plain(res)).float().reshape(n, -1).mean(1)
 
-def _item_probs(loss, out, labels, model, vocab=None):
+def _item_preds(loss, out, labels, model, vocab=None):
     "What `get_preds` gives, (B,n); probabilities also of classes whose loss function is PyTorch's own"
     if act := getattr(loss, 'activation', None): return act(out)
     if isinstance(loss, nn.BCEWithLogitsLoss) or loss is F.binary_cross_entropy_with_logits: return out.sigmoid()
@@ -88,58 +97,75 @@ class AttrCallback(Callback):
 
     def reset(self):
         "Forget the series and all that was kept of them"
-        self.maps,self.losses,self.preds,self.epochs = [],[],[],[]
-        self.items,self.n_epochs,self.watching,self.ready = None,0,False,False
+        self._set(maps=[], losses=[], preds=[], epochs=[], failed={}, items=None, n_epochs=0, watching=False, ready=False, warned=False)
+
+    def _set(self, **kwargs): self.__dict__.update(kwargs) # fastai warns of a name that the model has too
 
     def drift(self): # (E-1,B), in [0,1]
         "The share of each series' attention that moved, from each entry to the next"
         return drift(self)
 
     def before_fit(self):
-        if not self.learn.lock.locked(): self.watching,self.ready = False,False # locked: a `validate` or `get_preds`, within a training perhaps
+        if not self.learn.lock.locked(): self._set(watching=False, ready=False, warned=False) # locked: a `validate` or `get_preds`, within a training perhaps
 
     def before_train(self): # by here come trainings only
         if hasattr(self.learn, 'lr_finder'): return
         if not self.ready: self._start()
-        self.watching,self.ready = True,True
+        self._set(watching=True, ready=True)
 
     def after_epoch(self):
         if not self.watching or self.learn.lock.locked(): return
-        self.watching,n = False,max(self.n_epochs, self.epoch)
-        self.n_epochs = n+1
+        n = max(self.n_epochs, self.epoch)
+        self._set(watching=False, n_epochs=n+1)
         if n%self.every: return
         try: self._keep(n)
-        except Exception as e: warn(f"{self} failed after epoch {n}, the training goes on: {e}")
+        except Exception as e:
+            if not self.warned: warn(f"{self} failed after epoch {n}, the training goes on (should it fail again, `failed` says so): {e}")
+            self.failed[n] = f'{type(e).__name__}: {e}' # not the error itself, which would keep all that it passed through
+            self._set(warned=True)
 
 # %% ../nbs/54_callback.ipynb #2099d8bb
+def _unwrap(dl): return _unwrap(dl.dl) if isinstance(getattr(dl, 'dl', None), DataLoader) else dl # one process's share of a loader -> the loader
+
+@patch
+def _fetch(self:AttrCallback):
+    "Fetch the series"
+    given,dls = _are_series(self.idxs),copy(self.learn.dls)
+    dls.loaders = [_unwrap(o) for o in dls.loaders]
+    dl = _load_items(dls, self.idxs) if given else _unwrap(find_loader(self.learn, self.ds_idx, None))
+    idxs = range_of(dl.dataset) if given else spread_idxs(dl, self.idxs, self.max_n)
+    self._set(numbers=find_numbers(dl, idxs), names=vocab_i2o(self.learn), vocab=getattr(dls, 'vocab', None), items=fetch_items(dl, idxs))
+
 @patch
 def _start(self:AttrCallback):
     "Fetch the series, if that has not been done, and see that they can be explained"
-    with keep_random():
-        if self.items is None:
-            given = _are_series(self.idxs)
-            dl = _load_items(self.learn.dls, self.idxs) if given else find_loader(self.learn, self.ds_idx, None)
-            idxs = range_of(dl.dataset) if given else spread_idxs(dl, self.idxs, self.max_n)
-            its = fetch_items(dl, idxs)
-            self.numbers,self.items = find_numbers(dl, idxs),its
-        self.labels,self.names = label_classes(self.learn, self.items.y),vocab_i2o(self.learn)
+    with keep_random(getattr(self.learn.dls, 'device', None)):
+        if self.items is None: self._fetch()
+        was,now = (None if o is None else [*map(str, o)] for o in (self.vocab,getattr(self.learn.dls, 'vocab', None)))
+        if was!=now: raise ValueError(f"The series that {self} keeps have the classes {was}, the Learner's loaders have {now}: `reset()` it first")
+        self._set(labels=label_classes(self.learn, self.items.y))
         self._look()
 
 @patch
 def _look(self:AttrCallback):
     "Maps, losses and predictions as the network is now"
     its,net,loss = self.items,get_model(self.learn.model),_own_loss(self.learn)
-    n = its.x.lengths
-    out = find_outputs(its.x, net, n)
+    n,B = its.x.lengths,len(its.x)
+    with explaining(net) as model, torch.no_grad():
+        raw = _run_items(as_batch(its.x, like_model(model)), model, n)
+        losses = _item_losses(loss, raw, its.y, B)
+    preds,out = tree_map(lambda t: to_cpu(as_plain(t)), raw),None
+    if isinstance(raw, Tensor) and raw.ndim in (1,2): # else several outputs, kept as they are
+        out = preds.float().reshape(B, -1)
+        preds = as_plain(_item_preds(loss, out, self.labels, net, self.names or None))
     y = find_target(self.y, self.labels, out)
     attrs = raw_method(self.method)(its.x, y, net, self.layer, lengths=n, items=self.numbers, **self.params)
-    attrs = to_cpu(check_alone(attrs, method_name(self.method))).float()
-    with torch.no_grad(): return attrs,_item_losses(loss, out, its.y),as_plain(_item_probs(loss, out, self.labels, net, self.names or None))
+    return to_cpu(check_alone(attrs, method_name(self.method))).float(),losses,preds
 
 @patch
 def _keep(self:AttrCallback, n):
     "Add an entry, of epoch `n`, and show it where it is to be shown"
-    with keep_random():
+    with keep_random(getattr(self.learn.dls, 'device', None)):
         res = self._look()
         for o,v in zip((self.maps,self.losses,self.preds,self.epochs), (*res,n)): o.append(v)
         self._show_entry()
@@ -175,8 +201,10 @@ def show(self:AttrCallback,
     if epoch not in self.epochs and not -len(self.epochs)<=epoch<0: raise ValueError(f"There are no maps of epoch {epoch}, only of {self.epochs}")
     i = self.epochs.index(epoch) if epoch>=0 else epoch
     probs,i2o = self.preds[i],find_i2o(**self.names)
-    ys = to_cpu(as_plain(ifnone(ifnone(self.labels, self.items.y), probs.argmax(1) if probs.shape[1]>1 else probs[:,0])))
-    notes = find_notes(find_names(i2o, ys), i2o, ys, probs, preds=True)
+    known,ys = isinstance(probs, Tensor) and probs.ndim==2,ifnone(self.labels, self.items.y)
+    if known and ys is None: ys = probs.argmax(1) if probs.shape[1]>1 else probs[:,0]
+    ys = torch.arange(len(self.items.x)) if ys is None else to_cpu(as_plain(ys))
+    notes = find_notes(find_names(i2o, ys), i2o, ys, probs, preds=True) if known else []
     told = [k+o for k,texts,_ in notes for o in texts] or None
     func = precomputed(self.maps[i], f'{method_name(self.method)} - epoch {self.epochs[i]}')
     how = {**self.names, **self.items.how, 'multi_fig':True, **kwargs}
@@ -218,7 +246,7 @@ class ShowAttrCallback(AttrCallback):
 
     def _show_entry(self):
         super()._show_entry()
-        if not ifnone(self.live, IN_NOTEBOOK): return
+        if rank_distrib() or not ifnone(self.live, IN_NOTEBOOK): return # one process of several draws
         from IPython.display import display
         fig = self.show()
         if self.handle is None: self.handle = display(fig, display_id=True)

@@ -131,8 +131,8 @@ def show_class_means(
     means,stds,attrs = means[:,chs],None if stds is None else stds[:,chs],attrs if attrs.shape[1]==1 else attrs[:,chs]
     if not share_colors: attrs = attrs/np.fmax(np.nanmax(abs(attrs), (1,2), keepdims=True, initial=0), np.finfo(float).tiny)
     colors = find_colors(attrs, cmap, norm, vmin, vmax)
-    n,C = means.shape[:2]
-    A = 1 if ifnone(overlay, C<=3) else C
+    colors.set_cmap(colors.cmap.with_extremes(bad='.6')) # grey where there is no map
+    (n,C),A = means.shape[:2],1 if ifnone(overlay, means.shape[1]<=3) else means.shape[1]
     fig,new = _find_fig(fig, figsize, *_class_size(n, A, title))
     axs,cols = _class_grid(fig, n, A)
     for (i,c),ax in np.ndenumerate(axs):
@@ -208,8 +208,9 @@ def _draw_side(axs, confidence, wrong, n):
         ax.set_title('confidence', fontsize=8)
     if wrong is not None:
         ax = axs.pop(0)
-        at,share,size = _pool(wrong, points := 72*ax.bbox.height/ax.figure.dpi)
-        ax.hlines(at, 0, 1, lw=max(1, points*size/n), colors=[(.1,.1,.1,.2+.8*o) for o in share])
+        points = 72*ax.bbox.height/ax.figure.dpi
+        at,share,size = _pool(wrong, n if n<=points else points/2.5)
+        ax.hlines(at, 0, 1, lw=max(2.5, points*size/n), colors=[(.1,.1,.1,.3+.7*o) for o in share]) # one in a thousand is seen
         ax.set(xlim=(0,1), xticks=[])
         ax.set_title('wrong', fontsize=8)
 

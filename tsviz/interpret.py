@@ -13,11 +13,12 @@ from typing import NamedTuple
 from .batch import as_text, check_alone, check_func_cam, find_i2o, find_names, find_probs, find_target
 from .cam import grad_cam
 from .classes import show_class_means, show_dataset, show_importance
-from .core import Target, as_plain, as_target, check_count, keep_random
+from .core import Target, as_plain, as_target, check_count, did_you_mean, keep_random, like_model
 from .data import TensorTS, _find_idxs, _show_samples, _title, _ts_grid
 from .learner import _bar, _cat, fetch_items, find_loader, label_classes, vocab_i2o
 from .method import OverModels, _as_items, contrast, method_name, precomputed, raw_method
 from .metrics import bootstrap_ci, shares
+from .score import _as_found
 from .show import show_attrs, show_cam
 
 # %% ../nbs/53_interpret.ipynb #ebee4e61
@@ -28,25 +29,29 @@ def _item_loss(f):
     return each
 
 class _InOrder:
-    "All batches of a loader in the order of its items, each as one of a validation set; how many steps the series have to draw is noted on the way"
-    def __init__(self, dl): self.dl,self.chunks = dl,_chunks(dl, range(len(dl.dataset)))
+    "All batches of a loader in the order of its items, each as one of a validation set; how many steps the series drawn will have is noted on the way"
+    def __init__(self, learn, dl): self.learn,self.dl,self.chunks = learn,dl,_chunks(dl, range(len(dl.dataset)))
     def __len__(self): return len(self.chunks)
     def __iter__(self):
-        self.steps = []
-        for o in self.chunks:
+        self.steps,dtype = [],getattr(like_model(self.learn.model), 'dtype', torch.float32)
+        for o in _bar(self.learn, self.chunks):
             its = fetch_items(self.dl, o)
             self.steps,self.xlabel = self.steps+[x.shape[-1] for x in its.rows],its.xlabel
-            yield (its.x,) if its.y is None else its.batch
+            yield (its.x.to(dtype),) if its.y is None else (its.x.to(dtype),its.y)
 
 def _chunks(dl, nums): return L(chunked(nums, getattr(dl, 'bs', None) or getattr(dl, 'batch_size', None) or 64))
 
+def _check_out(model, x, out): # before a loss function can stumble over it
+    if isinstance(out, Tensor) and out.ndim in (1,2): return
+    raise ValueError(f"The network's output must be (B,n) or (B,), got {f'shape {tuple(out.shape)}' if isinstance(out, Tensor) else type(out).__name__}: "
+                     "wrap the network in a module that gives the part to be interpreted")
+
 def _ask(learn, dl):
     "Raw outputs (N,n), labels or None, losses (N,) or None; steps (N,) of the series to draw, and what their axis must say"
-    batches,known = _InOrder(dl),fetch_items(dl, [0]).y is not None
-    with keep_random(), contextmanager(replacing_yield)(learn, 'loss_func', _item_loss(learn.loss_func)):
+    batches,known,swapped = _InOrder(learn, dl),fetch_items(dl, [0]).y is not None,contextmanager(replacing_yield)
+    with (keep_random(), _as_found([*learn.model.modules()]), learn.model.register_forward_hook(_check_out),
+          swapped(learn, 'loss_func', _item_loss(learn.loss_func)), swapped(getattr(learn, 'progress', Callback()), 'run', False)): # the bar is `_bar`'s
         outs,targs,*losses = learn.get_preds(dl=batches, with_loss=known, act=noop)
-    if not isinstance(outs, Tensor) or outs.ndim>2:
-        raise ValueError(f"The network's output must be (B,n) or (B,), got {f'shape {tuple(outs.shape)}' if isinstance(outs, Tensor) else type(outs).__name__}")
     outs = as_plain(outs).float()
     targs,losses = (as_plain(targs),as_plain(losses[0]).float()) if known else (None,None)
     return outs.reshape(len(outs), -1),targs,losses,tensor(batches.steps),batches.xlabel
@@ -57,8 +62,7 @@ def _find_classes(learn, outs, preds, targs):
     n,vocab = outs.shape[1],getattr(learn.dls, 'vocab', None)
     labels = known = label_classes(learn, targs)
     if targs is None:
-        own = first(o for o in learn.dls.loaders[:1] if len(o.dataset))
-        ys = None if own is None else fetch_items(own, [0]).y
+        ys = first(fetch_items(o, [0]).y for o in learn.dls.loaders[:1] if len(o.dataset))
         if ys is None and vocab is not None: ys = torch.eye(n)[:1] if n>1 else tensor([0])
         known = label_classes(learn, ys)
     if known is None or n==1 and not set(known.tolist())<={0,1}: return None,None,None
@@ -102,6 +106,8 @@ class AttrInterpretation(Interpretation):
         if isinstance(method, OverModels): raise TypeError(f"`{method}` gives two maps a series: pass the method itself")
         check_func_cam(method, 'method')
         n = len((dl := find_loader(learn, ds_idx, dl)).dataset)
+        known = inspect.signature(method).parameters if params else ()
+        if odd := [o for o in params if o not in known]: raise TypeError(f"{method_name(method)} has no parameter {odd[0]!r}.{did_you_mean(odd[0], known)}")
         if params: method = partial(method, **params)
         _as_items(None, n, getattr(method, 'keywords', {})) # what comes one an item must fit
         if isinstance(y, str) and y!='label': raise ValueError(f"`y` must be 'label', None or a target, got {y!r}")
@@ -131,9 +137,9 @@ class AttrClassificationInterpretation(AttrInterpretation, ClassificationInterpr
 @patch
 def __getitem__(self:AttrInterpretation, idxs):
     "Series as the network sees them, predictions, labels, decoded predictions and losses of items"
-    x,idxs = fetch_items(self.dl, (idxs := self._numbers(idxs)).tolist()).x,idxs
-    pick = lambda o: None if o is None else o[idxs]
-    return x,self.preds[idxs],pick(self.targs),getcallable(self.learn.loss_func, 'decodes')(self.preds[idxs]),pick(self.losses)
+    idxs = self._numbers(idxs)
+    preds,targs,losses = [None if o is None else o[idxs] for o in (self.preds,self.targs,self.losses)]
+    return fetch_items(self.dl, idxs.tolist()).x,preds,targs,getcallable(self.learn.loss_func, 'decodes')(preds),losses
 
 @patch
 def top_losses(self:AttrInterpretation,
@@ -151,9 +157,8 @@ def top_losses(self:AttrInterpretation,
 
 # %% ../nbs/53_interpret.ipynb #28dcb0b2
 @patch
-def _maps(self:AttrInterpretation, its, idxs, y, method=None):
+def _maps(self:AttrInterpretation, its, idxs, y, method):
     "Raw maps (B,1|C,T') of items, on the CPU"
-    method = ifnone(method, self.method)
     attrs = raw_method(method)(its.x, y, self.learn.model, self.layer, lengths=its.x.lengths, items=idxs)
     return to_cpu(check_alone(attrs, method_name(method))).float()
 
@@ -164,7 +169,7 @@ def batches(self:AttrInterpretation,
     "Go through items, batch by batch, and keep none of them"
     for o in _bar(self.learn, _chunks(self.dl, self._numbers(idxs).tolist())):
         its = fetch_items(self.dl, o)
-        yield tensor(o),its,self._maps(its, tensor(o), self._target(tensor(o)))
+        yield tensor(o),its,self._maps(its, tensor(o), self._target(tensor(o)), self.method)
 
 def _stack(rows, n_steps): return torch.stack([F.pad(as_plain(o).double(), (0, n_steps-o.shape[-1]), value=math.nan) for o in rows])
 
@@ -177,15 +182,15 @@ def _drawn(self:AttrInterpretation, idxs=None):
 # %% ../nbs/53_interpret.ipynb #0813c287
 @patch
 def _titles(self:AttrInterpretation, idxs):
-    "Titles: label, prediction, its probability, loss, as far as there are any"
+    "Titles: label and loss, prediction and its probability, as far as there are any"
     ys,said,p = ifnone(self.labels, self.targs),self.decoded,self.probs
     if said is None: # any number of classes an item, or numbers
         said = getcallable(self.learn.loss_func, 'decodes')(self.preds)
         p = self.preds.amax(1) if said.dtype==torch.bool else None
     else: p = p.gather(1, said[:,None])[:,0]
     names = lambda o: find_names(self.i2o, o[idxs].squeeze(-1) if o.ndim>1 and o.shape[1]==1 else o[idxs])
-    parts = [(ys,names,'[{}] '), (said,names,'predicted {}'), (p,lambda o: o[idxs].tolist(),' ({:.2f})'),
-             (self.losses,lambda o: map(as_text, o[idxs]),'\nloss {}')]
+    parts = [(ys,names,'[{}]'), (self.losses,lambda o: map(as_text, o[idxs]),' loss {}\n'), (said,names,'predicted {}'),
+             (p,lambda o: o[idxs].tolist(),' ({:.2f})')]
     return [''.join(o) for o in zip(*[map(f.format, tell(o)) for o,tell,f in parts if o is not None])]
 
 @patch
@@ -204,7 +209,7 @@ def plot_top_losses(self:AttrInterpretation,
 ): # -> Figure
     "The series with the largest losses, coloured by what the network looked at; label, prediction, its probability and loss in the titles"
     idxs = self.top_losses(None if np.ndim(k) else k, largest)[1]
-    return self._show(idxs[list(k)] if np.ndim(k) else idxs, **kwargs)
+    return self._show(idxs[self._numbers(k)] if np.ndim(k) else idxs, **kwargs)
 
 # %% ../nbs/53_interpret.ipynb #679bb0f6
 @dispatch
@@ -237,8 +242,7 @@ class _Running:
     "Number, mean and squared deviations of the values in each place, batch by batch; NaN is no value [Chan 1979]"
     def __init__(self, *shape): self.n,self.mean,self.m2 = torch.zeros(3, *shape, dtype=torch.double)
     def add(self, i, v): # (b,...) to row `i`
-        has = ~v.isnan()
-        n = has.sum(0)
+        n = (has := ~v.isnan()).sum(0)
         mean = v.where(has, 0.).sum(0)/n.clamp(min=1)
         m2,d = ((v-mean)**2).where(has, 0.).sum(0),mean-self.mean[i]
         w = n/(self.n[i]+n).clamp(min=1)
@@ -310,15 +314,13 @@ def show_dataset(self:AttrInterpretation,
         for v in attr: heat.add(next(row), v[None])
     mean = lambda v: torch.zeros(len(which)).scatter_reduce(0, at, v.float(), 'mean', include_self=False)
     sure,wrong = None if self.decoded is None else mean(key[nums]),None if self.labels is None else mean(self.decoded[nums]!=self.labels[nums])
-    how = {'label':'share of its largest |value|', **self.axis, **kwargs}
-    return show_dataset(heat.result()[0], which if n>1 else None, names, sure, wrong, sort=False, **how)
+    return show_dataset(heat.result()[0], which if n>1 else None, names, sure, wrong, **dict(sort=False, label='share of the largest') | self.axis | kwargs)
 
 # %% ../nbs/53_interpret.ipynb #a0409ab1
 @patch
 def _confused(self:AttrClassificationInterpretation, n_pairs, k):
     "[(actual, predicted, numbers of the k worst items)] of the most confused pairs"
-    cm = self.confusion_matrix()
-    np.fill_diagonal(cm, 0)
+    cm = self.confusion_matrix()*(1-np.eye(len(self.vocab), dtype=int))
     pairs = sorted(zip(*np.where(cm>0)), key=lambda o: -cm[o])[:n_pairs]
     order = self.top_losses()[1]
     return [(int(a), int(p), order[(self.labels[order]==a) & (self.decoded[order]==p)][:k]) for a,p in pairs]
@@ -327,7 +329,7 @@ def _confused(self:AttrClassificationInterpretation, n_pairs, k):
 def _contrast(self:AttrClassificationInterpretation, its, idxs, a, p):
     "Maps of why class `p` and not `a`; of a single output that is the output, or its opposite"
     if self.preds.shape[1]>1: return self._maps(its, idxs, p, contrast(raw_method(self.method), a))
-    return self._maps(its, idxs, lambda out,s=2*p-1: s*out.reshape(len(out)))
+    return self._maps(its, idxs, lambda out,s=2*p-1: s*out.reshape(len(out)), self.method)
 
 @patch
 @delegates(show_cam, keep=True, but=['batch','model','layer','func_cam','y','xs','lengths','items','multi_fig','preds'])
@@ -343,9 +345,8 @@ def show_confused(self:AttrClassificationInterpretation,
     for a,p,idxs in pairs:
         maps.append(self._contrast(fetch_items(self.dl, idxs.tolist()), idxs, a, p))
         A,B = find_names(self.i2o, tensor([a,p]))
-        titles += [f'[{A}] why {B} ({q[p]:.2f}) rather than {A} ({q[a]:.2f})' for q in self.probs[idxs]]
-    idxs = torch.cat([o for *_,o in pairs])
-    func = precomputed(_cat(maps), method_name(self.method))
+        titles += [f'why {B} ({q[p]:.2f})\nrather than [{A}] ({q[a]:.2f})' for q in self.probs[idxs]]
+    idxs,func = torch.cat([o for *_,o in pairs]),precomputed(_cat(maps), method_name(self.method))
     return self._show(idxs, **{**dict(func_cam=func, titles=titles, force_scale='max', items=None, y=self.decoded[idxs]), **kwargs})
 
 # %% ../nbs/53_interpret.ipynb #ef5803fe
@@ -357,7 +358,8 @@ def _importance(self:AttrInterpretation, dim, idxs, n_boot, seed, fs=None):
     def rows():
         for _,x,attr in self._drawn(idxs):
             if dim==2 and attr.shape[1]<x.shape[1]:
-                raise ValueError(f"{method_name(self.method)} gives one row for all {x.shape[1]} channels: ask one that tells them apart, `integrated_grads` say")
+                raise ValueError(f"{method_name(self.method)} gives one row for all {x.shape[1]} channels: ask one that tells them apart, "
+                                 "`integrated_grads` say")
             if not series: series.append(_Running(1, *x.shape[1:]))
             series[0].add(0, x)
             yield shares(attr.nan_to_num()).abs().sum(dim).where(~attr.isnan().all(dim), math.nan)

@@ -8,10 +8,11 @@ __all__ = ['penalty_weights', 'Unpad', 'ts_learner', 'Items', 'fetch_items', 'fi
 
 # %% ../nbs/52_learner.ipynb #e06fd94e
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from time import perf_counter
 from fastai.basics import *
 from fastai.callback.progress import *
-from .axis import Stage, WayBack, as_array, as_series
+from .axis import Stage, WayBack, _cat, as_array, as_kept, as_series, find_lengths
 from .cam import grad_cam, grad_cam_acts
 from .core import as_plain, keep_random, upsample
 from .data import TensorTS, _find_idxs, get_batch, get_n_channels
@@ -72,12 +73,6 @@ def _as_validation(dl):
         with dl.dataset.set_split_idx(1) if hasattr(dl.dataset, 'set_split_idx') else nullcontext(): yield
     finally: getattr(dl, 'before_iter', noop)() # the transforms are told what they are for
 
-def _kept(b):
-    "A sample or batch whose series stays, whatever a transform does to it in place"
-    x = as_series(b)
-    x = x.clone() if isinstance(x, Tensor) else x.copy() if hasattr(x, 'copy') else x
-    return (x,*b[1:]) if isinstance(b, (tuple,list)) else x
-
 class _TracedDL(DataLoader):
     "Stands in for a loader, fastai's or PyTorch's, and writes down what its transforms make of some items"
     def __init__(self, dl):
@@ -87,41 +82,33 @@ class _TracedDL(DataLoader):
     def before_iter(self): getattr(self.dl, 'before_iter', noop)()
 
     def _run(self, tfms, bs, whole=False): # each transform on each of `bs`, or on the list of them
-        split_idx,before = getattr(tfms, 'split_idx', None),[_kept(o) for o in bs]
+        split_idx,before = getattr(tfms, 'split_idx', None),[as_kept(o) for o in bs]
         for f in getattr(tfms, 'fs', [tfms]):
             if getattr(f, 'name', '')=='noop': continue
             call = partial(f, split_idx=split_idx) if isinstance(f, Transform) else f
             bs = list(call(bs)) if whole else [call(o) for o in bs]
-            self.stages.append(Stage(f, before, before := [_kept(o) for o in bs], split_idx))
+            self.stages.append(Stage(f, before, before := [as_kept(o) for o in bs], split_idx))
         return bs
 
-    def _read(self, bs):
-        "What the dataset's own transforms made of the items, as far as it can be undone"
-        tfms = getattr((getattr(self.dataset, 'tls', None) or [self.dataset])[0], 'tfms', None)
-        for f in reversed(getattr(tfms, 'fs', [])):
-            back = [f.decode(as_series(b), split_idx=tfms.split_idx) for b in bs]
-            if any(np.ndim(o)!=2 for o in back): return
-            self.stages.insert(0, Stage(f, back, bs, tfms.split_idx))
-            bs = back
+    def find_way(self): return WayBack(self.stages, getattr(self.own, 'fs', ()), self.split_idx)
 
     def do_item(self, i): return self.dl.create_item(i) if self.open else getattr(self.dl, 'do_item', self.dataset.__getitem__)(i)
 
     def do_batch(self, bs):
-        self._read(bs)
+        self.own = getattr((getattr(self.dataset, 'tls', None) or [self.dataset])[0], 'tfms', None)
+        self.split_idx = getattr(self.own, 'split_idx', None)
         if self.open: bs = self._run(self.dl.before_batch, self._run(self.dl.after_item, bs), whole=True)
         collate = self.dl.create_batch if self.open else getattr(self.dl, 'do_batch', getattr(self.dl, 'collate_fn', None))
         b = collate(bs)
         if self.open: b = self.dl.retain(b, bs)
-        rows = [(x,*o[1:]) if isinstance(o, (tuple,list)) else x for x,o in zip(as_series(_kept(b)), bs)] # those of a padded batch know their lengths
-        if self.stages and self.stages[-1].f in getattr(getattr(self.dl, 'before_batch', None), 'fs', []): self.stages[-1] = self.stages[-1]._replace(after=rows)
+        rows = [(x,*o[1:]) if isinstance(o, (tuple,list)) else x for x,o in zip(as_series(as_kept(b)), bs)] # those of a padded batch know their lengths
+        if self.stages and self.stages[-1].f in getattr(self.dl.before_batch, 'fs', []): self.stages[-1] = self.stages[-1]._replace(after=rows)
         self.stages.append(Stage(collate, bs, rows))
         return b
 
     def after_batch(self, b): return self._run(getattr(self.dl, 'after_batch', noop), [b])[0]
 
 # %% ../nbs/52_learner.ipynb #ae6f8107
-def _steps(x): return [x.shape[-1]]*len(x) if getattr(x, 'lengths', None) is None else x.lengths.tolist() # of each series, without its padding
-
 def _pad(xs): # B series (C,T_i) -> a batch that knows their lengths
     n = tensor([o.shape[-1] for o in xs])
     x = TensorTS(torch.stack([nn.functional.pad(o, (0, int(n.max())-o.shape[-1])) for o in xs]))
@@ -129,27 +116,43 @@ def _pad(xs): # B series (C,T_i) -> a batch that knows their lengths
     return x
 
 class Items:
-    "Series of a loader: as the network sees them, as the user knows them, and how to draw a map of the one on the other"
+    "Series of a loader, as the network sees them and as the user knows them; how a map of the one lies on the other is found when that is asked for"
     def __init__(self,
         x, # (B,C,T') `TensorTS`, as the network sees them
         y, # labels, or None
-        way, # `WayBack` to the series as the user knows them
-    ):
-        self.x,self.y,self.way = x,y,way
-        self.rows = [torch.tensor(as_array(o)[:,:n]).float() for b in way.series for o,n in (zip(b, _steps(b)) if b.ndim==3 else [(b,None)])] # B series (C,T_i) to draw
-        self.shown = _pad(self.rows) # the same as one batch
-        self.moved = way.moved or [o.shape[-1] for o in self.rows]!=_steps(x) # have they other steps than those that the network saw?
-        self.xlabel = way.stop and f'steps, as {way.stop} left them' # what the time axis must say
+        find_way, # gives the `WayBack` to the series as the user knows them
+    ): self.x,self.y,self.find_way = x,y,find_way
+
+    @cached_property
+    def way(self):
+        with keep_random(): way = self.find_way()
+        self.find_way = None # what it holds is needed no more
+        return way
+
+    @cached_property
+    def rows(self): return [torch.tensor(o).float() for o in self.way.rows] # B series (C,T_i) to draw
+
+    @cached_property
+    def shown(self): return _pad(self.rows) # the same as one batch
+
+    @cached_property
+    def moved(self): return self.way.moved or [o.shape[-1] for o in self.rows]!=find_lengths(self.x) # have they other steps than those that the network saw?
+
+    @property
+    def xlabel(self): return self.way.stop and f'steps, as {self.way.stop} left them' # what the time axis must say
 
     @property
     def batch(self): return self.x if self.y is None else (self.x,self.y)
 
     @property
     def how(self): # keyword arguments of a picture
-        return (dict(xs=self.rows, place=self.place) if self.moved else dict(xs=self.shown)) | dict(lengths=self.x.lengths) | (dict(xlabel=self.xlabel) if self.xlabel else {})
+        how = dict(xs=self.rows, place=self.place) if self.moved else dict(xs=self.shown)
+        return how | dict(lengths=self.x.lengths) | (dict(xlabel=self.xlabel) if self.xlabel else {})
 
     def place(self, attrs): # (B,R,T') on the network's time axis -> B rows (R,T_i) on that of the series drawn, NaN where it saw nothing
-        return [self.way.place(a[:,:n], i)[:,:x.shape[-1]] for i,(a,n,x) in enumerate(zip(attrs, _steps(self.x), self.rows))]
+        return [self.way.place(a[:,:n], i)[:,:x.shape[-1]] for i,(a,n,x) in enumerate(zip(attrs, find_lengths(self.x), self.rows))]
+
+    def __getstate__(self): return {**self.__dict__, 'way':self.way, 'find_way':None}
 
 def _find_batch(dl, idxs):
     "Items of a loader, fastai's or PyTorch's, as the network sees them"
@@ -157,7 +160,7 @@ def _find_batch(dl, idxs):
 
 def fetch_items(dl, idxs):
     "Items of a loader, through its own transforms, as a series of the validation set gets them"
-    with keep_random(), _as_validation(dl): return Items(*get_batch(traced := _TracedDL(dl), idxs), WayBack(traced.stages))
+    with keep_random(), _as_validation(dl): return Items(*get_batch(traced := _TracedDL(dl), idxs), traced.find_way)
 
 # %% ../nbs/52_learner.ipynb #e2570b84
 def find_loader(learn, ds_idx, dl):
@@ -179,15 +182,17 @@ def spread_idxs(dl, idxs, max_n):
 
 def find_numbers(dl, idxs):
     "The loader's numbers of its items `idxs`, any form of `get_batch`: (B,) ints, counted from 0"
-    n = len(dl.dataset)
-    return tensor([i%n for i in _find_idxs(idxs, n)])
+    idxs = _find_idxs(idxs, n := len(dl.dataset))
+    if bad := [i for i in idxs if not -n<=i<n]: raise ValueError(f"Index {bad[0]} is out of range: there are {n} items, 0 to {n-1}")
+    return tensor([i%n for i in idxs])
 
 # %% ../nbs/52_learner.ipynb #df2b0f78
 def label_classes(learn, ys):
     "The class that each label names, (B,) ints, one-hot rows too; None where there are no labels, or numbers, or any number of labels an item"
     if ys is None or ys.ndim==1: return None if ys is None or ys.is_floating_point() else ys
     loss = getattr(learn.loss_func, 'func', learn.loss_func)
-    if isinstance(loss, (nn.BCEWithLogitsLoss,nn.BCELoss,nn.MultiLabelSoftMarginLoss)) or loss in (F.binary_cross_entropy_with_logits,F.binary_cross_entropy): return None
+    many = nn.BCEWithLogitsLoss,nn.BCELoss,nn.MultiLabelSoftMarginLoss # losses of any number of classes an item
+    if isinstance(loss, many) or getattr(loss, '__name__', '').startswith('binary_cross_entropy'): return None
     return as_plain(ys).argmax(1) if bool((((ys==0)|(ys==1)).all(1) & (ys.sum(1)==1)).all()) else None
 
 def _labels(learn, ys): return ifnone(label_classes(learn, ys), ys) # as a picture tells them: the class of a one-hot row
@@ -202,11 +207,6 @@ def vocab_i2o(learn):
     return {} if vocab is None else dict(i2o=partial(_class_name, vocab=vocab))
 
 # %% ../nbs/52_learner.ipynb #f6d36caa
-def _cat(xs):
-    "Batches of any number of steps as one, with zeros at the ends"
-    T = max(o.shape[-1] for o in xs)
-    return torch.cat([nn.functional.pad(o, (0, T-o.shape[-1])) if o.shape[-1]<T else o for o in xs])
-
 def _bar(learn, items, after=5):
     "Go through `items`, holding none of them; once that has taken `after` seconds the rest have a progress bar, unless the Learner has none"
     rest,start,n = iter(items),perf_counter(),len(items)
@@ -239,7 +239,7 @@ def attribute(self:Learner,
         target = find_target(y, _labels(self, ys)) if isinstance(y, str) else y.take(items[idxs]) if isinstance(y, Target) else y
         res.append((xs, ys, check_alone(method(xs, target, self.model, layer, lengths=xs.lengths, items=items[idxs], **params), name)))
     xs,labels,attrs = zip(*to_cpu(res))
-    x,lengths = _cat(xs),torch.cat([tensor([o.shape[-1]]*len(o)) if o.lengths is None else o.lengths for o in xs])
+    x,lengths = _cat(xs),tensor([n for o in xs for n in find_lengths(o)])
     x.lengths = lengths if lengths.min()<x.shape[-1] else None
     return x, None if labels[0] is None else torch.cat(labels), _cat(attrs).float()
 
@@ -259,7 +259,8 @@ def show_cam(self:Learner,
     "The series of a loader, coloured by what the network looked at"
     dl = find_loader(self, ds_idx, dl)
     its = fetch_items(dl, idxs := spread_idxs(dl, idxs, max_n))
-    return show_cam(_batch(self, its), self.model, func_cam=func_cam, multi_fig=multi_fig, y=y, items=find_numbers(dl, idxs), **{**vocab_i2o(self), **its.how, **kwargs})
+    return show_cam(_batch(self, its), self.model, func_cam=func_cam, multi_fig=multi_fig, y=y, items=find_numbers(dl, idxs),
+                    **{**vocab_i2o(self), **its.how, **kwargs})
 
 # %% ../nbs/52_learner.ipynb #91225b57
 @patch
@@ -316,9 +317,8 @@ def show_feature_maps(self:Learner,
         each = {k: layer[k] if isinstance(layer, dict) else k for k in maps} if isinstance(maps, dict) else {'':layer}
         sort = {k: contributions(its.x, y, self.model, o)[0] for k,o in each.items()}
         if not isinstance(maps, dict): sort = sort['']
-    if its.moved:
-        place = lambda o: its.place(upsample(o[None], _steps(its.x)[0]))[0]
-        maps = {k: place(o) for k,o in maps.items()} if isinstance(maps, dict) else place(maps)
+    def place(o): return its.place(upsample(o[None], find_lengths(its.x)[0]))[0] if its.moved else o
+    maps = {k: place(o) for k,o in maps.items()} if isinstance(maps, dict) else place(maps)
     return show_feature_maps(its.rows[0], maps, sort, **{'title':(_titles(self, its.y) or [None])[0], **kwargs})
 
 # %% ../nbs/52_learner.ipynb #5a23619a
@@ -371,10 +371,17 @@ def _find_variants(variants, shape):
     "Title -> parameters of `maximize`"
     return ifnone(variants, {'no penalty':{}} | {k: {k: w/(shape[0]*shape[1])} for k,w in penalty_weights.items()})
 
-def _find_notes(model, series, classes):
-    "The probability of its class for each prototype (N,C,T)"
-    probs = find_probs(find_outputs(series, model), tensor(classes), model)
+def _find_notes(learn, series, classes):
+    "The probability of its class for each prototype (N,C,T), or the only output"
+    out,act = find_outputs(series, learn.model),getattr(learn.loss_func, 'activation', None)
+    if out.shape[1]==1: return [f'output {o:.3g}' for o in out[:,0].tolist()]
+    probs = act(out) if act else find_probs(out, None, learn.model)
     return [f'p = {p:.3f}' for p in probs[range(len(classes)),classes].tolist()]
+
+def _find_stats(learn, dl, n):
+    "The mean and the range of the series of each of `n` classes, or of all together"
+    data = (_find_batch(dl, o) for o in chunked(range_of(dl.dataset), 64))
+    return class_stats(((x, label_classes(learn, ys) if n>1 else torch.zeros(len(x), dtype=torch.long)) for x,ys in data), n)
 
 @patch
 @delegates(show_maximized, keep=True, but=['series','stats','names','trace','notes','classes'])
@@ -387,11 +394,13 @@ def show_maximized(self:Learner,
     **kwargs
 ): # -> Figure
     "Series that maximise the score of each class, over the class's own"
-    with _as_validation(dl := find_loader(self, ds_idx, dl)): stats = class_stats(dl)
-    classes,shape = list(range(len(stats.mean)) if y is None else np.atleast_1d(y)),tuple(stats.mean.shape[1:])
+    its = fetch_items(dl := find_loader(self, ds_idx, dl), 0)
+    n = find_outputs(its.x, self.model).shape[1]
+    stats = _find_stats(self, dl, 1 if label_classes(self, its.y) is None else n) # where labels name no class, all are behind each
+    classes,shape = list(range(n)) if y is None else np.atleast_1d(y),tuple(stats.mean.shape[1:])
     series = {k: ascent(self.model, classes, shape=shape, progress=partial(_bar, self), **o)[0] for k,o in _find_variants(variants, shape).items()}
-    notes = {k: _find_notes(self.model, o, classes) for k,o in series.items()}
-    return show_maximized(series, stats, _names(self, tensor(classes)), notes=notes, classes=classes, **kwargs)
+    names,own = _names(self, tensor(classes)) if n>1 else ['output'],classes if len(stats.mean)>1 else None
+    return show_maximized(series, stats, names, notes={k: _find_notes(self, o, classes) for k,o in series.items()}, classes=own, **kwargs)
 
 # %% ../nbs/52_learner.ipynb #8b10b0ce
 @patch

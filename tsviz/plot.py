@@ -222,7 +222,7 @@ def _draw_points(ax, t, x, attr, colors, linewidth, linestyles, alpha, where=np.
         if not (at := where(row)).any(): continue
         style = dict(cmap=colors.cmap, norm=colors.norm, alpha=_opacity(alpha, a[at], colors))
         if _is_pale(ax, colors, a): style |= dict(edgecolors='.5', linewidths=.5)
-        ax.scatter(t[at], row[at], linewidth**2, a[at], **style | kwargs).__class__ = SeriesPoints
+        ax.scatter(t[at], row[at], linewidth**2, a[at], plotnonfinite=True, **style | kwargs).__class__ = SeriesPoints
 
 def _draw_lines(ax, t, x, attr, colors, linewidth, linestyles, alpha, **kwargs):
     "Draw each row of `x` as a line in the colours of `attr`, and as points where there is no line"

@@ -207,7 +207,8 @@ def show_attrs(
     for name,o in dict(attrs=attrs, titles=titles, lengths=lengths, stds=stds).items():
         if o is not None and len(o)!=n: raise ValueError(f"`{name}` must hold one for each of the {n} series, got {len(o)}")
     if axs is not None: axs,fig = _given_axes(axs, n if multi_fig else 1, fig)
-    if check_figsize(figsize) is not None and fig is not None: raise ValueError("`figsize` is the size of a new figure: leave it out if `fig` or `axs` is given")
+    if check_figsize(figsize) is not None and fig is not None:
+        raise ValueError("`figsize` is the size of a new figure: leave it out if `fig` or `axs` is given")
     stops = [None]*n if lengths is None else [int(o) for o in lengths]
     cut = lambda rows,name: [as_rows(o, f'{name}[{i}]')[:,:stop] for i,(o,stop) in enumerate(zip(rows, stops))]
     given = {k: cut(o, f'{k}s') for k,o in dict(attr=attrs, std=stds).items() if o is not None}
@@ -286,8 +287,8 @@ def show_cam(
     how = dict(titles=titles) if multi_fig else dict(title=titles, titles=names if 1<len(names)<=12 else None)
     how |= where | find_limits(attrs, force_scale, scale_range, **{k:kwargs.pop(k, None) for k in ('norm','vmin','vmax')})
     if place: attrs,stds,lengths = place(attrs),stds if stds is None else place(stds),None
-    fig = show_attrs(ifnone(xs, x), attrs, **(dict(stds=stds, multi_fig=multi_fig, lengths=lengths, cmap=cmap or ('Spectral_r' if force_scale is True else None), linewidth=linewidth, linestyles=linestyles, alpha=alpha,
-                                                   scatter=scatter) | how | kwargs))
+    how |= dict(stds=stds, multi_fig=multi_fig, lengths=lengths, cmap=cmap or ('Spectral_r' if force_scale is True else None))
+    fig = show_attrs(ifnone(xs, x), attrs, **(dict(linewidth=linewidth, linestyles=linestyles, alpha=alpha, scatter=scatter) | how | kwargs))
     if savefig is not None: save_fig(fig, savefig, dpi=dpi)
     return fig
 
@@ -333,7 +334,8 @@ def _grid_items(x, y, model, i2o, preds, lengths, xs, items, max_n, place=None):
 def _how_to_read(signed, own, some, width):
     "What stands under the grid, folded to `width` inches; `signed` are the kinds of map in it, `own` is whether the colours are the user's"
     told = {True: 'Red is positive, blue negative, white zero.', False: 'Green: a method without negative values.'}
-    said = ' '.join(['Each cell is divided by its own largest |value|: compare places within a cell, not sizes between cells.'] + [told[o] for o in signed if not own])
+    rule = 'Each cell is divided by its own largest |value|: compare places within a cell, not sizes between cells.'
+    said = ' '.join([rule] + [told[o] for o in signed if not own])
     return '\n'.join(fold_text(said+some, width, lambda o: text_width(o, 9), 4))
 
 # %% ../nbs/41_show.ipynb #e263d06e
@@ -361,8 +363,7 @@ def show_methods(
     "Draw the maps of several methods: a row for each method, a column for each series"
     if own := {'norm','vmin','vmax','colorbar','ylabel','unit'} & {*kwargs}:
         raise TypeError(f"show_methods takes no {min(own)!r}: its colours span each cell's own values, and its rows are named by their methods")
-    kwargs.setdefault('style', 'scatter' if kwargs.get('scatter') else 'band')
-    methods,legend = _name_methods(methods),kwargs.pop('legend', None)
+    legend,methods,kwargs = kwargs.pop('legend', None),_name_methods(methods),{'style': 'scatter' if kwargs.get('scatter') else 'band', **kwargs}
     check_style(show_methods, kwargs | dict(figsize=figsize), show_series, methods=methods.values())
     cmaps = [find_cmap(o) for o in (cmap if isinstance(cmap, (tuple,list)) else [cmap]*2 if cmap else ('RdBu_r','Greens'))]
     if savefig is not None: savefig = find_file(savefig)
