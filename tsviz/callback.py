@@ -8,7 +8,7 @@ __all__ = ['AttrCallback', 'tensorboard_log', 'ShowAttrCallback']
 # %% ../nbs/54_callback.ipynb #ffbf72a0
 from fastai.basics import *
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
-from .batch import check_alone, find_i2o, find_names, find_notes, find_probs, find_target
+from .batch import check_alone, find_i2o, find_names, find_notes, find_probs, find_target, item_loss
 from .cam import grad_cam, grad_cam_acts
 from .core import as_batch, as_plain, check_count, keep_random
 from .data import TensorTS, TSDataLoaders, show_results
@@ -59,11 +59,7 @@ def _copy_loss(loss):
 def _item_losses(loss, out, ys, n):
     "The loss of each of `n` items, (B,): NaN without labels"
     if ys is None: return torch.full((n,), math.nan)
-    loss,ys = _copy_loss(loss),as_plain(ys)
-    try:
-        with NoneReduce(loss) as f: res = f(out, ys)
-    except TypeError: res = None # knows no `reduction`
-    if res is None or res.numel()%n: res = torch.stack([loss(*tree_map(lambda t, i=i: t[i:i+1], (out,ys))) for i in range(n)])
+    with NoneReduce(item_loss(_copy_loss(loss))) as f: res = f(out, as_plain(ys))
     return to_cpu(as_plain(res)).float().reshape(n, -1).mean(1)
 
 def _item_preds(loss, out, labels, model, vocab=None):

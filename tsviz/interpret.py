@@ -10,7 +10,7 @@ from fastai.basics import *
 from fastai.interpret import *
 from sklearn.metrics import classification_report, confusion_matrix
 from typing import NamedTuple
-from .batch import as_text, check_alone, check_func_cam, find_i2o, find_names, find_probs, find_target
+from .batch import as_text, check_alone, check_func_cam, find_i2o, find_names, find_probs, find_target, item_loss
 from .cam import grad_cam
 from .classes import show_class_means, show_dataset, show_importance
 from .core import Target, as_plain, as_target, check_count, did_you_mean, keep_random, like_model
@@ -22,12 +22,6 @@ from .score import _as_found
 from .show import show_attrs, show_cam
 
 # %% ../nbs/53_interpret.ipynb #ebee4e61
-def _item_loss(f):
-    "`f`, or one that gives a loss for each item where `f` cannot"
-    if hasattr(f, 'reduction') or 'reduction' in inspect.signature(f.forward if isinstance(f, nn.Module) else f).parameters: return f
-    def each(pred, *yb, reduction='none'): return torch.stack([f(pred[i:i+1], *(o[i:i+1] for o in yb)).mean() for i in range(len(pred))])
-    return each
-
 class _InOrder:
     "All batches of a loader in the order of its items, each as one of a validation set; how many steps the series drawn will have is noted on the way"
     def __init__(self, learn, dl): self.learn,self.dl,self.chunks = learn,dl,_chunks(dl, range(len(dl.dataset)))
@@ -50,7 +44,7 @@ def _ask(learn, dl):
     "Raw outputs (N,n), labels or None, losses (N,) or None; steps (N,) of the series to draw, and what their axis must say"
     batches,known,swapped = _InOrder(learn, dl),fetch_items(dl, [0]).y is not None,contextmanager(replacing_yield)
     with (keep_random(), _as_found([*learn.model.modules()]), learn.model.register_forward_hook(_check_out),
-          swapped(learn, 'loss_func', _item_loss(learn.loss_func)), swapped(getattr(learn, 'progress', Callback()), 'run', False)): # the bar is `_bar`'s
+          swapped(learn, 'loss_func', item_loss(learn.loss_func)), swapped(getattr(learn, 'progress', Callback()), 'run', False)): # the bar is `_bar`'s
         outs,targs,*losses = learn.get_preds(dl=batches, with_loss=known, act=noop)
     outs = as_plain(outs).float()
     targs,losses = (as_plain(targs),as_plain(losses[0]).float()) if known else (None,None)
