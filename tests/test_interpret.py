@@ -424,6 +424,7 @@ def test_errors(learn, interp):
     for bad,words in ((dict(method='grad_cam'),('without quotes',)), (dict(y='labels'),("must be 'label'",)), (dict(ds_idx=5),('out of range',)), (dict(y=[0,1]),('2','35'))):
         with says(ValueError, *words): AttrInterpretation.from_learner(learn, **bad)
     with says(TypeError, "Grad-CAM has no parameter 'reluu'", "'relu'"): AttrInterpretation.from_learner(learn, reluu=True)
+    with says(ValueError, "no layer 'nope'"): AttrInterpretation.from_learner(learn, layer='nope')
     with says(TypeError, 'two maps a series'): AttrInterpretation.from_learner(learn, over_models(hires_cam, [learn.model]))
     with says(ValueError, '`n_pairs`'): interp.show_confused(0)
     for idxs in ([99],-36):

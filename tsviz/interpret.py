@@ -18,7 +18,7 @@ from .data import TensorTS, _find_idxs, _show_samples, _title, _ts_grid
 from .learner import _bar, _cat, fetch_items, find_loader, label_classes, vocab_i2o
 from .method import OverModels, _as_items, contrast, method_name, precomputed, raw_method
 from .metrics import bootstrap_ci, shares
-from .score import _as_found
+from .score import _as_found, find_layer
 from .show import show_attrs, show_cam
 
 # %% ../nbs/53_interpret.ipynb #ebee4e61
@@ -104,6 +104,7 @@ class AttrInterpretation(Interpretation):
         if odd := [o for o in params if o not in known]: raise TypeError(f"{method_name(method)} has no parameter {odd[0]!r}.{did_you_mean(odd[0], known)}")
         if params: method = partial(method, **params)
         _as_items(None, n, getattr(method, 'keywords', {})) # what comes one an item must fit
+        if layer is not None: find_layer(learn.model, layer)
         if isinstance(y, str) and y!='label': raise ValueError(f"`y` must be 'label', None or a target, got {y!r}")
         if y is not None and not isinstance(y, str): y = as_target(y, n)
         outs,targs,losses,steps,xlabel = _ask(learn, dl)
