@@ -18,7 +18,7 @@ from .plot import PlainLine, SeriesBand, draw_bar, draw_heat, find_colors, find_
 from .show import check_style, find_file, fit_titles, text_width
 from .heat import _find_fig, _finish, _inches, _say
 from .prototype import _name_axes
-from .history import _find_chs, _pick_labels
+from .history import _find_chs, _pick_labels, _scale_maps
 
 # %% ../nbs/46_classes.ipynb #cd16a7e1
 def _as_block(o, name, like=None):
@@ -129,7 +129,7 @@ def show_class_means(
     check_order(find_times(T, t, fs))
     labels,chs = _pick_labels(labels, means.shape[1], chs),_find_chs(means.shape[1], chs)
     means,stds,attrs = means[:,chs],None if stds is None else stds[:,chs],attrs if attrs.shape[1]==1 else attrs[:,chs]
-    if not share_colors: attrs = attrs/np.fmax(np.nanmax(abs(attrs), (1,2), keepdims=True, initial=0), np.finfo(float).tiny)
+    if not share_colors: attrs = _scale_maps(attrs, 'map')
     colors = find_colors(attrs, cmap, norm, vmin, vmax)
     colors.set_cmap(colors.cmap.with_extremes(bad='.6')) # grey where there is no map
     (n,C),A = means.shape[:2],1 if ifnone(overlay, means.shape[1]<=3) else means.shape[1]

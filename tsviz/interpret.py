@@ -14,8 +14,8 @@ from .batch import as_text, check_alone, check_func_cam, find_i2o, find_names, f
 from .cam import grad_cam
 from .classes import show_class_means, show_dataset, show_importance
 from .core import Target, as_plain, as_target, check_count, did_you_mean, keep_random, like_model
-from .data import TensorTS, _find_idxs, _show_samples, _title, _ts_grid
-from .learner import _bar, _cat, fetch_items, find_loader, label_classes, vocab_i2o
+from .data import TensorTS, _show_samples, _title, _ts_grid
+from .learner import _bar, _cat, _chunks, fetch_items, find_loader, find_numbers, label_classes, vocab_i2o
 from .method import OverModels, _as_items, contrast, method_name, precomputed, raw_method
 from .metrics import bootstrap_ci, shares
 from .score import _as_found, find_layer
@@ -32,8 +32,6 @@ class _InOrder:
             its = fetch_items(self.dl, o)
             self.steps,self.xlabel = self.steps+[x.shape[-1] for x in its.rows],its.xlabel
             yield (its.x.to(dtype),) if its.y is None else (its.x.to(dtype),its.y)
-
-def _chunks(dl, nums): return L(chunked(nums, getattr(dl, 'bs', None) or getattr(dl, 'batch_size', None) or 64))
 
 def _check_out(model, x, out): # before a loss function can stumble over it
     if isinstance(out, Tensor) and out.ndim in (1,2): return
@@ -74,11 +72,9 @@ class AttrInterpretation(Interpretation):
         self.i2o = find_i2o(vocab_i2o(learn).get('i2o'), 32)
 
     def _numbers(self, idxs=None): # (n,) ints, counted from 0
-        n = len(self.preds)
-        idxs = _find_idxs(slice(None) if idxs is None else idxs, n)
+        idxs = find_numbers(self.dl, slice(None) if idxs is None else idxs)
         if not len(idxs): raise ValueError("No item asked for: `idxs` is empty")
-        if bad := [i for i in idxs if not -n<=i<n]: raise ValueError(f"Index {bad[0]} is out of range: there are {n} items, 0 to {n-1}")
-        return tensor([i%n for i in idxs])
+        return idxs
 
     def _target(self, idxs): # what is explained of items
         if isinstance(self.y, str): return find_target(self.y, ifnone(self.labels, self.targs)[idxs], self.preds[idxs])

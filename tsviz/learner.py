@@ -207,6 +207,8 @@ def vocab_i2o(learn):
     return {} if vocab is None else dict(i2o=partial(_class_name, vocab=vocab))
 
 # %% ../nbs/52_learner.ipynb #f6d36caa
+def _chunks(dl, nums): return L(chunked(nums, getattr(dl, 'bs', None) or getattr(dl, 'batch_size', None) or 64)) # in batches as the loader's
+
 def _bar(learn, items, after=5):
     "Go through `items`, holding none of them; once that has taken `after` seconds the rest have a progress bar, unless the Learner has none"
     rest,start,n = iter(items),perf_counter(),len(items)
@@ -227,15 +229,14 @@ def attribute(self:Learner,
     "The maps of all series of a loader"
     if isinstance(method, OverModels): raise TypeError(f"`{method}` gives two maps a series: call it on the series that `learn.attribute()` gives")
     dl,method,name = find_loader(self, ds_idx, dl),raw_method(method),method_name(method)
-    n,bs = len(dl.dataset),getattr(dl, 'bs', None) or getattr(dl, 'batch_size', None) or 64
-    chunks,res = L(chunked(range(n), bs)),[]
+    n,res = len(dl.dataset),[]
     items = _as_items(None, n, {**getattr(method, 'keywords', {}), **params})
     if isinstance(y, str) and y!='label': raise ValueError(f"`y` must be 'label', None or a target, got {y!r}")
     if not isinstance(y, str): y = as_target(y, n)
-    for idxs in _bar(self, chunks):
+    for idxs in _bar(self, _chunks(dl, range(n))):
         xs,ys = _find_batch(dl, idxs)
         if isinstance(y, str) and ys is None: raise ValueError("This loader has no labels to explain: pass `y=None` for the predicted class")
-        if isinstance(y, str) and find_outputs(xs[:1], self.model).shape[1]==1: y = as_target(None, n) # the only output
+        if isinstance(y, str) and not res and find_outputs(xs[:1], self.model).shape[1]==1: y = as_target(None, n) # the only output
         target = find_target(y, _labels(self, ys)) if isinstance(y, str) else y.take(items[idxs]) if isinstance(y, Target) else y
         res.append((xs, ys, check_alone(method(xs, target, self.model, layer, lengths=xs.lengths, items=items[idxs], **params), name)))
     xs,labels,attrs = zip(*to_cpu(res))
