@@ -13,7 +13,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 from fastcore.basics import patch
-from .core import Contrast, Opposite, as_plain, as_batch, check_count, did_you_mean, draw_noise, find_baseline, find_bs, find_reduction, find_seed, in_passes, scale_acts, step_mask, upsample
+from .core import Contrast, Opposite, as_plain, as_batch, check_count, did_you_mean, draw_noise, find_baseline, find_bs, find_reduction, find_seed, in_passes, needs_mask, scale_acts, step_mask, upsample
 from .score import LayerRun, TargetScore, Target, as_target, as_eager, explaining, find_layer, like_model, run_model
 
 # %% ../nbs/02_method.ipynb #a55a9e52
@@ -144,6 +144,30 @@ def baseline(self:TargetScore,
     y = self.hold(x).y if isinstance(baseline, Opposite) else None
     return find_baseline(baseline, x, seed, mask, y.c if isinstance(y, Target) else None)
 
+# %% ../nbs/02_method.ipynb #4c800c08
+@patch
+def replaced(self:TargetScore,
+    x:Tensor, # (B,C,T)
+    mask, # `(p, items)` -> (N,1|C,T) bool: the steps that change p (N,) replaces in an item (N,)
+    baseline, # as `find_baseline` takes it
+    seed:int=0, # of a random one
+): # `(p, items)` -> (N,C,T)
+    "Items of `x` under changes, for `scores`"
+    base,seed = None if needs_mask(baseline) else self.baseline(baseline, x, seed),find_seed(seed)
+    def rows(p, items):
+        p,items = p.to(x.device),items.to(x.device)
+        o,m = x[items],mask(p, items)
+        return o.where(~m, self.baseline(baseline, o, seed, m) if base is None else base[items])
+    return rows
+
+@patch
+def scores(self:TargetScore, x, n, rows, bs=None):
+    "Scores (n,B), in float64, of the items of `x` under n changes; `rows(p, items)` makes some of the rows (N,C,T)"
+    self.hold(x)
+    passes = in_passes(lambda r: self(rows(r//len(x), r%len(x)), r%len(x)), n*len(x), find_bs(x, bs))
+    return torch.cat([o.double() for _,o in passes]).unflatten(0, (n,len(x)))
+
+# %% ../nbs/02_method.ipynb #6c4672b1
 def attr_method(
     rule=None, # `(f, x, **params) -> (B,1|C,L)`
     name:str=None, # the name printed in titles

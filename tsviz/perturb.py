@@ -9,27 +9,11 @@ __all__ = ['occlusion', 'impulse_response', 'ablation', 'window_shap']
 import math
 from numbers import Real
 import torch
-from .core import as_plain, check_count, did_you_mean, find_bs, find_seed, in_passes, needs_mask
+from .core import as_plain, check_count, did_you_mean, find_bs, find_seed
 from .field import local_scores
 from .method import attr_method
 
 # %% ../nbs/12_perturb.ipynb #668e0817
-def _scores(f, x, n, rows, bs):
-    "Scores (n,B), in float64, of the items under n changes; `rows(p, items)` makes some of the rows (N,C,T)"
-    b = len(x)
-    f.hold(x)
-    passes = in_passes(lambda r: f(rows(r//b, r%b), r%b), n*b, find_bs(x, bs))
-    return torch.cat([o.double() for _,o in passes]).unflatten(0, (n,b))
-
-def _replace(f, x, mask, baseline, seed):
-    "`(p, items) -> (N,C,T)`: items with the steps of `mask(p)` (N,C|1,T) replaced"
-    seed = find_seed(seed)
-    base = None if needs_mask(baseline) else f.baseline(baseline, x, seed)
-    def rows(p, items):
-        o,m = x[items.to(x.device)],mask(p.to(x.device))
-        return o.where(~m, f.baseline(baseline, o, seed, m) if base is None else base[items.to(x.device)])
-    return rows
-
 def _drops(f, x, n, rows, bs, spans=None):
     "s(x) - s(x under change p), (B,n), in float64; `spans`: n pairs (start, stop) of steps that each change keeps to"
     if spans is not None and n+1>find_bs(x)//4: # neither B nor `bs` decides which way is taken: their last digits differ
@@ -37,7 +21,7 @@ def _drops(f, x, n, rows, bs, spans=None):
         return (s.double()-v.double()).T
     def first_x(p, items): # row 0 is the series itself
         return x[items.to(x.device)].where((p==0).to(x.device)[:,None,None], rows((p-1).clamp(min=0), items))
-    s = _scores(f, x, n+1, first_x, bs)
+    s = f.scores(x, n+1, first_x, bs)
     return (s[0]-s[1:]).T
 
 # %% ../nbs/12_perturb.ipynb #03ed6af5
@@ -72,12 +56,12 @@ def occlusion(f, x,
     b,c,n_steps = x.shape
     starts = _starts(n_steps, window, stride)
     t,first,w = torch.arange(n_steps, device=x.device),starts.to(x.device),len(starts)
-    def mask(p): # row p: window p % w, of channel p // w
+    def mask(p, _): # row p: window p % w, of channel p // w
         m = t-first[p%w][:,None]
         m = ((m>=0) & (m<window))[:,None]
         return m & (torch.arange(c, device=x.device)==(p//w)[:,None])[...,None] if per_channel else m
     spans = [(o,o+window) for o in starts.tolist()]*(c if per_channel else 1)
-    drops = _drops(f, x, len(spans), _replace(f, x, mask, baseline, seed), bs, spans)
+    drops = _drops(f, x, len(spans), f.replaced(x, mask, baseline, seed), bs, spans)
     return _over_windows(drops.unflatten(1, (-1,w)), starts, window, n_steps).to(x)
 
 # %% ../nbs/12_perturb.ipynb #eee1dfad
@@ -119,12 +103,12 @@ def ablation(f, x,
     "What the score loses when a channel, or a segment, is replaced"
     if segments is None:
         chs = torch.arange(x.shape[1], device=x.device)
-        drops = _drops(f, x, len(chs), _replace(f, x, lambda p: (chs==p[:,None])[...,None], baseline, seed), bs)
+        drops = _drops(f, x, len(chs), f.replaced(x, lambda p,_: (chs==p[:,None])[...,None], baseline, seed), bs)
         return drops[...,None].expand(x.shape).to(x)
     names,s = _as_segments(segments, x).unique(return_inverse=True)
     where = [(s==i).nonzero()[:,0] for i in range(len(names))]
     spans = [(o[0].item(), o[-1].item()+1) for o in where]
-    return _drops(f, x, len(names), _replace(f, x, lambda p: (s==p[:,None])[:,None], baseline, seed), bs, spans)[:,None,s].to(x)
+    return _drops(f, x, len(names), f.replaced(x, lambda p,_: (s==p[:,None])[:,None], baseline, seed), bs, spans)[:,None,s].to(x)
 
 # %% ../nbs/12_perturb.ipynb #374204e3
 def _all_sets(n):
@@ -172,6 +156,6 @@ def window_shap(f, x,
     if exact := 2**n <= 2*n_samples*(n-1)+2: sets = _all_sets(n)
     else: sets,which = _walked_sets(orders := _draw_orders(n, n_samples, seed))
     segment,sets = torch.arange(x.shape[-1], device=x.device)*n//x.shape[-1],sets.to(x.device)
-    v = _scores(f, x, len(sets), _replace(f, x, lambda p: ~sets[p][:,None,segment], baseline, seed), bs)
+    v = f.scores(x, len(sets), f.replaced(x, lambda p,_: ~sets[p][:,None,segment], baseline, seed), bs)
     values = _exact_shapley(v, n) if exact else _walked_shapley(v, orders, which)
     return (values/segment.bincount())[:,None,segment].to(x)
