@@ -1,8 +1,240 @@
-"Simulated heartbeats: where the waves are, what the mask marks, how the beats follow one another"
+"Planted parts: where they are, that they alone decide the class. Simulated heartbeats: where the waves are, what the mask marks, how beats follow one another"
 import math
-import pytest, torch
+from functools import lru_cache
+import numpy as np, pytest, torch
+from hypothesis import assume, given, settings, strategies as st
+from common import says
 from tsviz import synth
-from tsviz.synth import beat_changes, beat_classes, beat_waves, ecg_beats, ecg_strip, planted
+from tsviz.check import check_found
+from tsviz.synth import (beat_changes, beat_classes, beat_waves, co_occurs, distractors, ecg_beats, ecg_strip, evidences, fit_tiny, planted, planted_sets,
+                         tiny_cnn)
+
+def as_first(n=64, n_channels=1, n_steps=128, n_classes=2, width=24, noise=.3, channel=0, seed=0):
+    "What these arguments have always planted, series by series"
+    t = torch.linspace(0, 1, width)
+    hump = torch.sin(math.pi*t)
+    shapes = [hump, -hump, hump*torch.sin(6*math.pi*t), 2*t-1]
+    g = torch.Generator().manual_seed(seed)
+    x,y = noise*torch.randn(n, n_channels, n_steps, generator=g),torch.arange(n)%n_classes
+    start,mask = torch.randint(0, n_steps-width+1, (n,), generator=g),torch.zeros(n, n_channels, n_steps, dtype=torch.bool)
+    for i,s in enumerate(start.tolist()):
+        x[i,channel,s:s+width] += 2*shapes[y[i]]
+        mask[i,channel,s:s+width] = True
+    return x,y,mask
+
+@pytest.mark.parametrize('kw', [dict(), dict(n=1), dict(n=0), dict(n=5, n_channels=2, n_steps=40, n_classes=3, width=16), dict(n_classes=4, noise=.1, seed=3),
+    dict(n=7, n_channels=3, channel=2, width=1, n_steps=9, seed=11), dict(n=6, n_channels=3, channel=-1, noise=0), dict(n=9, n_steps=24, width=24),
+    dict(n=6, n_channels=3, channel=[0,2], n_classes=4, seed=5), dict(n=60, n_steps=100, noise=1.2, seed=2**31)])
+def test_planted_is_as_it_was(kw):
+    "Bit for bit: stored maps and benchmarks rest on it"
+    got,want = planted(**kw),as_first(**kw)
+    assert all(torch.equal(a, b) and a.dtype==b.dtype for a,b in zip(got, want, strict=True))
+
+def test_planted_stands_where_it_stood():
+    assert planted()[2][:6,0].float().argmax(-1).tolist()==[60,30,39,44,50,103]
+    assert planted(seed=7, n_steps=60, width=16)[2][:6,0].float().argmax(-1).tolist()==[11,1,29,1,28,1]
+
+@lru_cache
+def part_by_hand(kind, y, w, phase=0.):
+    "One planted part in plain Python floats, twice as high as its row in the table"
+    res = []
+    for i in range(w):
+        t = i/(w-1)
+        hump = math.sin(math.pi*t)
+        res.append(2*dict(shape=[hump, -hump, hump*math.sin(6*math.pi*t), 2*t-1][y], level=[1,-1,.5,-.5][y],
+                          frequency=hump*math.sin(2*math.pi*2*(y+1)*t+phase))[kind])
+    return torch.tensor(res, dtype=torch.float32)
+
+@lru_cache
+def any_phase(k, w):
+    "The projection (w,w) on bursts of class `k`, whatever their phase"
+    m = torch.stack([part_by_hand('frequency', k, w, p) for p in (0., math.pi/2)], 1)
+    return m.mm(torch.linalg.pinv(m))
+
+def find_class(x, kind, n_classes):
+    "Which part (w,) is: the nearest by hand; of a burst the frequency, whatever its phase"
+    w = len(x)
+    if kind!='frequency': return min(range(n_classes), key=lambda k: (x-part_by_hand(kind, k, w)).abs().sum())
+    return min(range(n_classes), key=lambda k: (x-any_phase(k, w).mv(x)).abs().sum())
+
+@pytest.mark.parametrize('kind', list(evidences))
+def test_parts_by_hand(kind):
+    "Without noise the series is the part, as the formula has it, in its channel and nowhere else"
+    x,y,mask = planted(40, 2, n_classes=4, noise=0, channel=1, evidence=kind, seed=2)
+    assert not mask[:,0].any() and (mask.sum((1,2))==24).all() and (x[~mask]==0).all()
+    for o,c in zip(x[mask].view(40, 24), y.tolist()):
+        if kind!='frequency': torch.testing.assert_close(o, part_by_hand(kind, c, 24), atol=1e-5, rtol=0)
+        assert find_class(o, kind, 4)==c
+
+def test_bursts_have_any_phase():
+    "The sum over series leaves nothing of a burst, and its spectrum has one peak, at 2, 4, 6 or 8 cycles"
+    x,y,mask = planted(4000, n_classes=4, width=96, noise=0, evidence='frequency')
+    x = x[mask].view(-1, 96)
+    for k in range(4):
+        o = x[y==k]
+        assert o.mean(0).abs().max()<.2 and o.std(0).max()>1.2
+        assert (torch.fft.rfft(o).abs()**2).mean(0).argmax()==2*(k+1)
+        assert all(((o[:,48]>lo) & (o[:,48]<=lo+1)).any() for lo in (-2,-1,0,1))
+
+combos = [dict(n_channels=1), dict(n_channels=3, channel='random'), dict(n_channels=2, channel='all'), dict(n_channels=4, channel=(3,1)),
+          dict(n_channels=3, channel=-1, co_occur='decoy'), dict(n_channels=4, channel=[0,2], co_occur='decoy'), dict(n_channels=1, co_occur='distractor'),
+          dict(n_channels=3, channel='random', co_occur='distractor'), dict(n_channels=3, channel=(2,0), co_occur='distractor'),
+          dict(n_channels=2, channel='all', co_occur='pair'), dict(n_channels=3, channel=np.array([2,0]), co_occur='pair')]
+
+@settings(max_examples=100)
+@given(st.sampled_from(combos), st.sampled_from(list(evidences)), st.integers(1, 12), st.integers(2, 4), st.integers(1, 40), st.integers(0, 60),
+       st.sampled_from([0.,.3]), st.integers(0, 2**32-1))
+def test_the_part_alone_decides(combo, kind, n, n_classes, width, more, noise, seed):
+    "Shapes and types; the mask is one run of `width` steps in each deciding channel; another class changes nothing outside of it"
+    kinds = {kind, *([distractors[kind]] if combo.get('co_occur')=='distractor' else [])}
+    assume('frequency' not in kinds or width>=6*n_classes)
+    n_steps = more + width*(2 if combo.get('co_occur')=='distractor' else 1)
+    kw = dict(n=n, n_steps=n_steps, n_classes=n_classes, width=width, noise=noise, evidence=kind, seed=seed, **combo)
+    with check_found(torch.nn.Identity()): x,y,mask = planted(**kw)
+    assert x.shape==mask.shape==(n,combo['n_channels'],n_steps) and x.dtype==torch.float32 and mask.dtype==torch.bool and x.isfinite().all()
+    assert y.dtype==torch.int64 and y.tolist()==[i%n_classes for i in range(n)]
+    c = combo.get('channel', 0)
+    wanted = dict(random=1, all=combo['n_channels']).get(c) if isinstance(c, str) else np.size(c)
+    for m in mask:
+        rows = m[m.any(-1)]
+        first = rows[0].float().argmax()
+        assert len(rows)==wanted and (rows==rows[0]).all() and rows[0].sum()==width and rows[0,first:first+width].all()
+        assert isinstance(c, str) or sorted(m.any(-1).nonzero()[:,0].tolist())==sorted(int(k)%len(m) for k in np.ravel(c))
+    other,next_y,same = planted(y=(y+1)%n_classes, **kw)
+    assert torch.equal(mask, same) and torch.equal(x[~mask], other[~mask]) and torch.equal(next_y, (y+1)%n_classes)
+    if width>3: assert ((x!=other)&mask).any(-1).any(-1).all()
+    assert all(torch.equal(a, b) for a,b in zip(planted(y=y.numpy(), **kw), (x,y,mask)))
+
+def test_classes_as_asked():
+    y = torch.tensor([2,2,0,1,2], dtype=torch.int32)
+    got = planted(5, n_classes=3, y=y, noise=0)
+    assert got[1].tolist()==y.tolist() and got[1].dtype==torch.int64
+    assert [find_class(o[m], 'shape', 3) for o,m in zip(got[0][:,0], got[2][:,0])]==y.tolist()
+    assert planted(4, y=[0,0,0,0])[1].tolist()==[0]*4
+
+def test_any_channel_alike():
+    "Each channel holds the part as often as the others, and in each class"
+    _,y,mask = planted(3000, 3, channel='random', n_classes=3)
+    held = mask.any(-1).float()
+    assert (held.sum(1)==1).all() and all((held[y==k].mean(0)-1/3).abs().max()<.05 for k in range(3))
+    first = planted(3000, n_steps=50)[2][:,0].float().argmax(-1)
+    assert {*first.tolist()}=={*range(27)} and abs(first.float().mean()-13)<.5
+
+@pytest.mark.parametrize('kind', list(evidences))
+def test_decoys(kind):
+    "Every other channel has a part of a class that knows nothing of `y`; the deciding channel has its own"
+    x,y,mask = planted(600, 3, 60, 3, channel=1, noise=0, evidence=kind, co_occur='decoy', seed=1)
+    assert mask[:,1].any(-1).all() and not mask[:,[0,2]].any()
+    for c in (0,2):
+        full = x[:,c]!=0
+        assert full.any(-1).all()
+        # the part's edges may be zero: take the 24 steps that hold it
+        last = 59-full.flip(-1).float().argmax(-1)
+        start = [next(s for s in range(max(0, e-23), e+1) if s+24<=60 and (x[i,c,:s]==0).all() and (x[i,c,s+24:]==0).all()) for i,e in enumerate(last.tolist())]
+        if kind!='level': start = [min(s+1, 36) if x[i,c,s]!=0 and s+25<=60 and x[i,c,s+24]!=0 else s for i,s in enumerate(start)]
+        k = torch.tensor([find_class(x[i,c,s:s+24], kind, 3) for i,s in enumerate(start)])
+        for j in range(3): assert ((torch.bincount(k[y==j], minlength=3)/200)-1/3).abs().max()<.12
+    assert [find_class(o, kind, 3) for o in x[mask].view(-1, 24)]==y.tolist()
+
+@pytest.mark.parametrize('kind', list(evidences))
+@pytest.mark.parametrize('n_steps', [48,49,100])
+def test_distractors(kind, n_steps):
+    "Beside the deciding part, never over it, before it as often as after; of another kind, of a class that knows nothing of `y`"
+    x,y,mask = planted(600, 1, n_steps, 3, noise=0, evidence=kind, co_occur='distractor', seed=4)
+    assert distractors[kind]!=kind
+    beside = ((x!=0)&~mask)[:,0]
+    assert beside.any(-1).all() and (beside.sum(-1)<=24).all()
+    assert [find_class(o, kind, 3) for o in x[mask].view(-1, 24)]==y.tolist()
+    start,at = mask[:,0].float().argmax(-1),beside.float().argmax(-1)
+    assert abs((at>start).float().mean().item()-.5)<.08
+    if distractors[kind]=='level':
+        k = x[:,0].where(beside, 0.).sum(-1)/24
+        assert {*k.tolist()}=={2.,-2.,1.} and all(abs(((k==v)&(y==j)).sum().item()/200-1/3)<.12 for v in (2.,-2.,1.) for j in range(3))
+
+@pytest.mark.parametrize('kind', list(evidences))
+@pytest.mark.parametrize('n_classes', [2,3,4])
+def test_pairs(kind, n_classes):
+    "The class is the sum of the two, and neither of them tells it"
+    x,y,mask = planted(100*n_classes, 3, n_classes=n_classes, noise=0, channel=(2,0), evidence=kind, co_occur='pair')
+    assert torch.equal(mask[:,0], mask[:,2]) and not mask[:,1].any()
+    a,b = (torch.tensor([find_class(o, kind, n_classes) for o in x[:,c][mask[:,c]].view(-1, 24)]) for c in (2,0))
+    assert torch.equal((a+b)%n_classes, y)
+    for o in (a,b):
+        for j in range(n_classes): assert (torch.bincount(o[y==j], minlength=n_classes)/100-1/n_classes).abs().max()<.15
+
+def test_own_kind(monkeypatch):
+    monkeypatch.setitem(evidences, 'spike', lambda y,n,phase: torch.nn.functional.one_hot(y, n).float())
+    x,y,mask = planted(6, n_classes=3, noise=0, evidence='spike')
+    assert x[mask].view(6, 24).argmax(-1).tolist()==y.tolist() and x.sum().item()==12
+
+@pytest.fixture(scope='module')
+def nets():
+    "A small network for each set of the benchmark, trained when it is first asked for"
+    cache = {}
+    def net(name):
+        if name not in cache:
+            x,y,_ = planted(96, **planted_sets[name])
+            cache[name] = fit_tiny(tiny_cnn(x.shape[1], int(y.max())+1), x, y, lr=.02)
+        return cache[name]
+    return net
+
+def accuracy(model, x, y): return (model(x).argmax(1)==y).float().mean().item()
+
+@pytest.mark.parametrize('name', list(planted_sets))
+def test_benchmark(name, nets):
+    "A small network learns each set; without the planted part it guesses, with that of another class it says so"
+    model,kw = nets(name),planted_sets[name]
+    n_classes = kw.get('n_classes', 2)
+    x,y,mask = planted(240, seed=1, **kw)
+    assert torch.bincount(y).tolist()==[240//n_classes]*n_classes
+    assert accuracy(model, x, y)>=.95
+    part = planted(240, seed=1, **(kw | dict(noise=0)))[0].where(mask, 0.)
+    assert abs(accuracy(model, x-part, y)-1/n_classes)<.1
+    noise = .3*torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
+    assert abs(accuracy(model, noise.where(mask, x), y)-1/n_classes)<.1
+    other,next_y,_ = planted(240, seed=1, y=(y+1)%n_classes, **kw)
+    assert accuracy(model, other, next_y)>=.95 and accuracy(model, other, y)<=.05
+
+def test_networks_do_not_go_by_decoys(nets):
+    "Other series' decoys change nothing, other series' evidence all"
+    x,y,_ = planted(240, seed=1, **planted_sets['decoy'])
+    moved = x.roll(1, 0)
+    decoys,evidence = moved.clone(),x.clone()
+    decoys[:,1],evidence[:,1] = x[:,1],moved[:,1]
+    assert accuracy(nets('decoy'), decoys, y)>=.95 and accuracy(nets('decoy'), evidence, y)<=.05
+
+@pytest.mark.parametrize('channel', [0,1])
+def test_pairs_need_both(nets, channel):
+    x,y,_ = planted(240, seed=1, **planted_sets['pair'])
+    x[:,channel] = .3*torch.randn(x[:,0].shape, generator=torch.Generator().manual_seed(5))
+    assert abs(accuracy(nets('pair'), x, y)-.5)<.1
+
+def test_sets_of_the_benchmark():
+    "Every kind and everything that co-occurs is asked about; names and arguments only, so that `n` and `seed` are free"
+    kinds,with_ = ({kw.get(k, d) for kw in planted_sets.values()} for k,d in [('evidence','shape'), ('co_occur',None)])
+    assert kinds=={*evidences} and with_=={*co_occurs}
+    assert not any({*kw} & {'n','seed','y'} for kw in planted_sets.values())
+
+@pytest.mark.parametrize('kw,words', [
+    (dict(evidence='shapes'), ("`evidence` must be one of", "Did you mean 'shape'")), (dict(evidence=['shape']), ('`evidence` must be one of',)),
+    (dict(evidence=None), ('`evidence` must be one of',)),
+    (dict(co_occur='decoys'), ("`co_occur` must be one of", "Did you mean 'decoy'")), (dict(co_occur=True), ('`co_occur` must be one of',)),
+    (dict(n_classes=1), ('must be 2, 3 or 4, got 1',)), (dict(n_classes=2.5), ('`n_classes` must be an int',)), (dict(width=0), ('between 1 and n_steps=128',)),
+    (dict(width=12.5), ('`width` must be an int',)), (dict(n=-1), ('`n` must be an int from 0',)), (dict(n_channels=0), ('`n_channels` must be an int from 1',)),
+    (dict(n_steps=0), ('`n_steps` must be an int from 1',)), (dict(noise=-.1), ('`noise` must be',)), (dict(noise=math.nan), ('`noise` must be',)),
+    (dict(noise=math.inf), ('`noise` must be',)), (dict(seed=-1), ('`seed` must be',)),
+    (dict(channel=1), ('below n_channels=1', 'got 1')), (dict(n_channels=2, channel=-3), ('below n_channels=2',)), (dict(channel=[]), ('`channel` must be',)),
+    (dict(channel=None), ('`channel` must be',)), (dict(channel=True), ('`channel` must be',)), (dict(channel=.5), ('`channel` must be',)),
+    (dict(channel='any'), ("'random' or 'all', got 'any'",)), (dict(n_channels=2, channel=(0,-2)), ('names a channel twice',)),
+    (dict(evidence='frequency', width=11), ('up to 4 cycles', 'take 12 or more')), (dict(co_occur='distractor', width=11), ('up to 4 cycles',)),
+    (dict(co_occur='distractor', n_steps=47), ('do not fit side by side',)),
+    (dict(co_occur='decoy'), ('decoys need',)), (dict(co_occur='decoy', n_channels=2, channel='random'), ('decoys need',)),
+    (dict(co_occur='decoy', n_channels=2, channel='all'), ('decoys need',)), (dict(co_occur='pair'), ('needs two channels',)),
+    (dict(co_occur='pair', n_channels=3, channel='all'), ('needs two channels',)), (dict(co_occur='pair', n_channels=3, channel='random'), ('needs two channels',)),
+    (dict(n=3, y=[0,1]), ('`y` must be n=3 ints from 0 to 1',)), (dict(n=2, y=[0,2]), ('from 0 to 1',)), (dict(n=2, y=[0,-1]), ('from 0 to 1',)),
+    (dict(n=2, y=[0.,1.]), ('got torch.float32',)), (dict(n=2, y=[True,False]), ('got torch.bool',)), (dict(n=1, y=0), ('ints from 0',))])
+def test_errors_of_planted(kw, words):
+    with says(ValueError, *words): planted(**kw)
 
 clean = dict(noise=0, jitter=0)
 names = list(beat_changes)
