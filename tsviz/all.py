@@ -18,6 +18,10 @@ from .captum import *
 from .inside import *
 from .dream import *
 from .metrics import *
+from .faithfulness import *
+from .sanity import *
+from .localisation import *
+from .compare import *
 from .plot import *
 from .show import *
 from .heat import *
@@ -25,6 +29,7 @@ from .filters import *
 from .prototype import *
 from .history import *
 from .classes import *
+from .curves import *
 from .axis import *
 from .data import *
 from .models import *
@@ -32,3 +37,4 @@ from .learner import *
 from .interpret import *
 from .callback import *
 from .transform import *
+from .trust import *

@@ -141,8 +141,8 @@ class Items:
     @property
     def xlabel(self): return self.way.stop and f'steps, as {self.way.stop} left them' # what the time axis must say
 
-    @property
-    def batch(self): return self.x if self.y is None else (self.x,self.y)
+
+    batch = property(lambda self: self.x if self.y is None else (self.x,self.y))
 
     @property
     def how(self): # keyword arguments of a picture
@@ -177,8 +177,7 @@ def spread_idxs(dl, idxs, max_n):
     "`idxs`, or `max_n` items spread evenly over the loader: files are often sorted by class"
     if idxs is not None: return idxs
     if max_n<1: raise ValueError(f"`max_n` must be at least 1, got {max_n}")
-    n = len(dl.dataset)
-    return np.linspace(0, n-1, min(max_n, n)).round().astype(int).tolist()
+    return np.linspace(0, (n := len(dl.dataset))-1, min(max_n, n)).round().astype(int).tolist()
 
 def find_numbers(dl, idxs):
     "The loader's numbers of its items `idxs`, any form of `get_batch`: (B,) ints, counted from 0"
@@ -217,6 +216,16 @@ def _bar(learn, items, after=5):
         if i<n and perf_counter()-start>=after and hasattr(learn, 'progress'):
             yield from progress_bar(rest, total=n-i, leave=False)
 
+def _explained(learn, dl, nums, y):
+    "Items of a loader by their numbers, batch by batch: (numbers, series, labels or None, what is explained)"
+    if isinstance(y, str) and y!='label': raise ValueError(f"`y` must be 'label', None or a target, got {y!r}")
+    if not isinstance(y, str): y = as_target(y, len(dl.dataset))
+    for k,idxs in enumerate(_bar(learn, _chunks(dl, nums))):
+        xs,ys = _find_batch(dl, idxs)
+        if isinstance(y, str) and ys is None: raise ValueError("This loader has no labels to explain: pass `y=None` for the predicted class")
+        if isinstance(y, str) and not k and find_outputs(xs[:1], learn.model).shape[1]==1: y = as_target(None) # the only output
+        yield idxs,xs,ys,find_target(y, _labels(learn, ys)) if isinstance(y, str) else y.take(tensor(idxs)) if isinstance(y, Target) else y
+
 @patch
 def attribute(self:Learner,
     method=grad_cam_acts, # a method, or a plain function of one series
@@ -229,15 +238,8 @@ def attribute(self:Learner,
     "The maps of all series of a loader"
     if isinstance(method, OverModels): raise TypeError(f"`{method}` gives two maps a series: call it on the series that `learn.attribute()` gives")
     dl,method,name = find_loader(self, ds_idx, dl),raw_method(method),method_name(method)
-    n,res = len(dl.dataset),[]
-    items = _as_items(None, n, {**getattr(method, 'keywords', {}), **params})
-    if isinstance(y, str) and y!='label': raise ValueError(f"`y` must be 'label', None or a target, got {y!r}")
-    if not isinstance(y, str): y = as_target(y, n)
-    for idxs in _bar(self, _chunks(dl, range(n))):
-        xs,ys = _find_batch(dl, idxs)
-        if isinstance(y, str) and ys is None: raise ValueError("This loader has no labels to explain: pass `y=None` for the predicted class")
-        if isinstance(y, str) and not res and find_outputs(xs[:1], self.model).shape[1]==1: y = as_target(None, n) # the only output
-        target = find_target(y, _labels(self, ys)) if isinstance(y, str) else y.take(items[idxs]) if isinstance(y, Target) else y
+    items,res = _as_items(None, len(dl.dataset), {**getattr(method, 'keywords', {}), **params}),[]
+    for idxs,xs,ys,target in _explained(self, dl, items.tolist(), y):
         res.append((xs, ys, check_alone(method(xs, target, self.model, layer, lengths=xs.lengths, items=items[idxs], **params), name)))
     xs,labels,attrs = zip(*to_cpu(res))
     x,lengths = _cat(xs),tensor([n for o in xs for n in find_lengths(o)])
@@ -297,7 +299,6 @@ def show_methods(self:Learner,
 
 # %% ../nbs/52_learner.ipynb #e97f1f95
 def _names(learn, ys): return find_names(find_i2o(vocab_i2o(learn).get('i2o')), ys)
-
 def _titles(learn, ys): return None if ys is None else [f'[{o}]' for o in _names(learn, ys)]
 
 @patch
