@@ -112,3 +112,30 @@ def test_a_padded_batch_tells_its_own_lengths():
     x,y = dls.valid.one_batch()
     assert find_items((x,y))[2].tolist()==[28,30] and find_items(x)[2].tolist()==[28,30]
     assert find_items((x[0],y[0]))[2].tolist()==[28] and find_items((x[:,:,:28],y))[2] is None
+
+def test_a_cell_has_its_own_layer_and_tells_who_failed():
+    maps,signed,stds = find_cell('mine', partial(hires_cam, layer=2), x, y, model)
+    raw = hires_cam(x, y, model, 2)
+    assert torch.allclose(maps, raw/raw.abs().amax((1,2), keepdim=True)) and signed==bool((raw<0).any()) and stds is None
+    with pytest.raises(ValueError, match='^mine: '): find_cell('mine', partial(hires_cam, layer=99), x, y, model)
+    mean,_,stds = find_cell('two', over_models(hires_cam, [model]*2), x, y, model)
+    assert torch.allclose(mean.abs().amax((1,2)), torch.ones(24)) and not stds.any()
+
+def test_what_is_told_asks_the_model_only_where_it_must():
+    class Asked(nn.Module):
+        n = 0
+        def forward(self, x): self.n += 1; return model(x)
+    m = Asked()
+    target,names,notes = find_told(x, 'label', m, y, find_i2o(), preds=False)
+    assert m.n==0 and torch.equal(target, y) and names==[str(o) for o in y.tolist()] and not any(any(t) for *_,t in notes)
+    target,names,_ = find_told(x, None, m, None, find_i2o())
+    assert torch.equal(target, model(x).argmax(1)) and names==[str(o) for o in target.tolist()]
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=12))
+def test_words_of_trust(won):
+    "One sentence a series; as many numbers as are told, however they are told"
+    [(what,texts,told)] = trust_notes(torch.tensor(won), 20)
+    assert what=='better than ' and all(told) and len(texts)==len(won)
+    for n,o in zip(won, texts): assert o==('all 20 random maps' if n==20 else f'{n} of 20 random maps: may be chance' if n>10 else f'only {n} of 20 random maps' if n else 'none of 20 random maps')
+    [(what,short,_)] = trust_notes(won, 20, alone=False)
+    assert [o.replace(', may be chance', '').replace('only ', '') for o in short]==['all 20' if n==20 else f'{n} of 20' if n else 'none of 20' for n in won]

@@ -11,6 +11,7 @@ import numpy as np, pandas as pd, pytest, torch, torch.nn as nn
 from matplotlib.image import imread
 from tsviz.cam import grad_cam_acts, hires_cam, layer_cam
 from tsviz.classes import show_class_means, show_dataset, show_importance
+from tsviz.curves import show_compare, show_curves
 from tsviz.filters import show_feature_maps, show_kernels, show_top_windows
 from tsviz.heat import show_class_cams, show_heatmap, show_strips
 from tsviz.history import show_history
@@ -95,6 +96,20 @@ def importance(n, **kwargs):
     names = pd.RangeIndex(n, name='step') if n>9 else pd.Index(['hip','knee','foot','arm'][:n], name='channel')
     return show_importance(pd.DataFrame(dict(mean=share, lo=.8*share, hi=1.3*share), index=names), title='Importance', **kwargs)
 
+def compared(classes=None, n=50):
+    "A table as `compare` gives it: numbers that are a formula, a method that fails a sanity check"
+    rows,metrics = ['grad_cam','layer_cam','cam_acts','Random'],dict(deletion=('Deletion',False,None), class_sensitivity=('Class sensitivity',True,.01))
+    idx = pd.Index(rows) if classes is None else pd.MultiIndex.from_product([rows,classes])
+    v = .4+.3*np.sin(np.arange(2*len(idx))*2.1).reshape(-1,2); v[[o==('cam_acts' if classes is None else ('cam_acts',0)) for o in idx],1] = 0
+    df = pd.DataFrame(np.stack([v,v-.06,v+.09], 2).reshape(len(idx), -1), idx, pd.MultiIndex.from_product([metrics,['mean','lo','hi']]))
+    df.attrs = dict(metrics={k:dict(name=a, higher_is_better=b, flag=c) for k,(a,b,c) in metrics.items()}, n={o:n for o in idx}, short=[*idx] if n<30 else [])
+    return df
+
+def falling():
+    "Curves of 40 series that fall at different speeds"
+    at = np.linspace(0, 1, 26)
+    return {k: np.exp(-at*s*(1+.5*np.sin(np.arange(40)*1.7))[:,None]) for k,s in dict(grad_cam=6, layer_cam=3, Random=1).items()}
+
 days = [date(2024,1,20)+timedelta(days=i) for i in range(T)]
 pictures = dict(
     line=series, scatter=lambda: series(scatter=True, cmap='viridis'), band=lambda: series(style='band'), strip=lambda: series(style='strip', unit='mV', fs=60),
@@ -117,7 +132,9 @@ pictures = dict(
     history=lambda: show_history(epochs(25), xs=xs[:2], titles=['rise','fall'], fs=60, title='Training', figsize=(5,2.6)),
     multiples=lambda: show_history(epochs(9), style='multiples', xs=xs[:2], titles=['rise','fall'], max_epochs=3, figsize=(5,2)),
     class_means=lambda: show_class_means(x[:2,None], abs(signed[:2,None])/2+.1, signed[:2,None], ['rise','fall'], [30,1], figsize=(5,2)),
-    dataset=dataset, importance=lambda: importance(T, x=x[0], figsize=(4,1.8)), importance_channels=lambda: importance(4, sort=True, figsize=(4,1.6)))
+    dataset=dataset, importance=lambda: importance(T, x=x[0], figsize=(4,1.8)), importance_channels=lambda: importance(4, sort=True, figsize=(4,1.6)),
+    compare=lambda: show_compare(compared(), title='Methods', figsize=(5,2)), compare_classes=lambda: show_compare(compared([0,1], 12), classes=['rise','fall'], figsize=(6,2.6)),
+    curves=lambda: show_curves(falling(), title='Deletion', figsize=(4.5,2.2)))
 
 drawn_with = dict(matplotlib='.'.join(matplotlib.__version__.split('.')[:2]), freetype=matplotlib.ft2font.__freetype_version__)
 own = ['default', {'font.family':['sans-serif'], 'font.sans-serif':['DejaVu Sans'], 'text.hinting':'none'}]
@@ -165,7 +182,7 @@ def test_noise_is_not_a_change():
 
 def test_every_image_is_compared(): assert {o.stem for o in folder.glob('*.png')}=={*pictures}
 
-def test_images_are_small(): assert sum(o.stat().st_size for o in folder.glob('*.png'))<700_000
+def test_images_are_small(): assert sum(o.stat().st_size for o in folder.glob('*.png'))<760_000
 
 if __name__=='__main__':
     folder.mkdir(exist_ok=True)

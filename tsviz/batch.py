@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['find_items', 'find_batch', 'find_outputs', 'find_probs', 'item_loss', 'find_target', 'check_func_cam', 'scale_stds',
-           'check_alone', 'find_maps', 'find_limits', 'as_text', 'find_i2o', 'find_names', 'find_notes', 'find_titles']
+           'check_alone', 'find_maps', 'find_cell', 'find_limits', 'as_text', 'find_i2o', 'find_names', 'find_notes',
+           'find_told', 'find_titles', 'trust_notes']
 
 # %% ../nbs/07_batch.ipynb #21deeae9
 import inspect
+from functools import partial
 import torch, torch.nn as nn
 from torch import Tensor
 from fastcore.basics import ifnone
@@ -210,6 +212,24 @@ def find_maps(
     if several: stds = scale_stds(stds, raw, scale_range, force_scale, lengths)
     return attrs,f'{name} - {how}' if 'reduction' in known else name,stds
 
+# %% ../nbs/07_batch.ipynb #8412751a
+def find_cell(
+    name:str, # what a failure is told with
+    method, # as in `find_maps`; `partial(method, layer=...)` has its own layer
+    x:Tensor, # (B,C,T)
+    y, # a target
+    model, # what is explained
+    layer=None, # as in `find_layer`
+    lengths=None, # (B,) true lengths
+    items=None, # (B,) ints, as in `find_maps`
+): # maps (B,1|C,T), each divided by its largest |value|; whether one has a negative value; their standard deviations for several models, else `None`
+    "The maps of one of several methods, ready to be drawn side by side"
+    kw = dict(getattr(method, 'keywords', {}))
+    if 'layer' in kw: layer,method = kw.pop('layer'),partial(method.func, *method.args, **kw)
+    try: raw,_,stds = find_maps(method, x, y, model, layer, force_scale=False, lengths=lengths, items=items)
+    except Exception as e: raise (type(e) if type(e) in (ValueError,TypeError,RuntimeError) else RuntimeError)(f"{name}: {e}") from e
+    return scale_acts(raw, how='max', lengths=lengths),bool((raw<0).any()),None if stds is None else scale_stds(stds, raw, how='max', lengths=lengths)
+
 # %% ../nbs/07_batch.ipynb #23e363fa
 def find_limits(
     attrs:Tensor, # maps, scaled
@@ -284,6 +304,23 @@ def find_notes(
         res.append(('explained ', texts, [t not in (o,p) for t,o,p in zip(texts, names, seen)]))
     return res
 
+# %% ../nbs/07_batch.ipynb #67c07b2c
+def find_told(
+    x:Tensor, # (B,C,T)
+    y, # 'label', `None` (the prediction), or any target
+    model, # takes (B,C,T)
+    labels, # (B,), (B,k) or `None`
+    i2o, # called with a 0-d tensor
+    preds=None, # as in `find_notes`
+    lengths=None, # (B,) true lengths
+    confidence=None, # as in `find_notes`
+): # a target for a method; (B,) printed labels; notes, as from `find_notes`
+    "What is explained, and what is told of it; the model is asked once, and only where something hangs on it"
+    out = find_outputs(x, model, lengths) if preds is not False or labels is None or y is None else None
+    probs = None if out is None else find_probs(out, labels, model)
+    y,names = find_target(y, labels, out),find_names(i2o, labels, probs)
+    return y,names,find_notes(names, i2o, labels, probs, y, preds, confidence)
+
 def find_titles(
     names, # (B,) printed labels
     method:str, # printed
@@ -294,3 +331,15 @@ def find_titles(
     if multi_fig: return ['\n'.join([f'[{o}] - {method}'] + [k+texts[i] for k,texts,told in notes if told[i]]) for i,o in enumerate(names)]
     joined = lambda texts: ' - '.join(texts if len(texts)<=8 else [*texts[:6],f'… {len(texts)-6} more'])
     return '\n'.join([f"[{joined(names)}] - {method}"] + [k+joined(texts) for k,texts,told in notes if any(told)])
+
+# %% ../nbs/07_batch.ipynb #0a006562
+def trust_notes(
+    won, # (B,) ints: how many of the random maps each map beats, from `beats_random`
+    n:int, # random maps of each series
+    alone:bool=True, # in a title for each series, or for all in one
+): # [(what, (B,) texts, (B,) whether each is told)], as `find_notes` gives them
+    "What stands in a title about how much a map can be believed"
+    won = [int(o) for o in won]
+    if alone: texts = [f'all {n} random maps' if o==n else f'{o} of {n} random maps: may be chance' if 2*o>n else f'only {o} of {n} random maps' for o in won]
+    else: texts = [f'all {n}' if o==n else f'{o} of {n}, may be chance' if 2*o>n else f'only {o} of {n}' for o in won]
+    return [('better than ' if alone else 'better than random maps: ', [o.replace('only 0', 'none') for o in texts], [True]*len(won))]

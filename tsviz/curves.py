@@ -7,7 +7,6 @@ __all__ = ['show_compare', 'show_curves']
 
 # %% ../nbs/47_curves.ipynb #791a1289
 import numpy as np, torch
-from fastcore.basics import ifnone
 from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -23,7 +22,7 @@ from .heat import _find_fig, _finish, _inches, _say
 _colors = '#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #000000'.split()
 _marks,_dashes = 'osD^vPp',['solid',(0, (7,1.5)),(0, (4,1,1,1)),(0, (1,1))]
 
-def _find_looks(n, i=0):
+def _find_looks(n):
     "Colour, dashes and marker of each of `n` lines"
     return [dict(color=_colors[i%7], linestyle=_dashes[i//7%4], marker=_marks[(i+i//7)%7]) for i in range(n)]
 
@@ -34,7 +33,7 @@ def _print_names(rows, names=None, what='names'):
         raise ValueError(f"`{what}` names {odd[0]!r}, which is not among {list(rows)}.{did_you_mean(str(odd[0]), [str(o) for o in rows])}")
     def printed(o): # with the parameters that a `partial` fixed: `grad_cam(relu=False)`
         base,*fixed = str(o).split('(', 1)
-        return ' ('.join([method_name(attr_methods[base]),*fixed]) if base in attr_methods else str(o)
+        return ' ('.join([method_name(attr_methods[base]),*fixed]) if what=='names' and base in attr_methods else str(o)
     known = {o: str(names[o]) if o in names else printed(o) for o in rows}
     alike = [o.lower() for o in known.values()]
     return {k: o if k in names or alike.count(o.lower())==1 else str(k) for k,o in known.items()}

@@ -9,7 +9,7 @@ __all__ = ['find_file', 'save_fig', 'check_style', 'text_width', 'fit_titles', '
 # %% ../nbs/41_show.ipynb #885c93d2
 import inspect, os, uuid
 from copy import copy
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import ifnone
@@ -20,13 +20,14 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
-from .core import did_you_mean, scale_acts
+from .core import did_you_mean
 from .score import Target, as_target
 from .method import is_method, method_name
 from .line import as_name, as_rows, fold_text, shorten
-from .batch import (check_func_cam, find_batch, find_i2o, find_limits, find_maps, find_names, find_notes, find_outputs, find_probs, find_target,
-                         find_titles, scale_stds)
+from .batch import (check_func_cam, find_batch, find_cell, find_i2o, find_limits, find_maps, find_names, find_notes, find_outputs, find_probs,
+                         find_target, find_titles, find_told, trust_notes)
 from .cam import cam_acts
+from .faithfulness import beats_random
 from .plot import _draw_legend, _find_style, _name_rows, check_figsize, draw_bar, find_cmap, find_colors, find_times, new_fig, show_series, styles
 
 # %% ../nbs/41_show.ipynb #fcbe17e5
@@ -111,7 +112,7 @@ def fit_titles(
     size = FontProperties(size=rcParams.get('axes.titlesize')).get_size_in_points()
     longest = max((text_width(l, size) for o in titles for l in o.splitlines()), default=0)
     size = min(size, max(6, size*width/max(longest, 1e-9)))
-    return ['\n'.join(o for l in t.splitlines()[:4] for o in fold_text(l, 1.02*width, lambda o: text_width(o, size))) for t in titles],size
+    return ['\n'.join(o for l in t.splitlines()[:5] for o in fold_text(l, 1.02*width, lambda o: text_width(o, size))) for t in titles],size
 
 # %% ../nbs/41_show.ipynb #81e450ad
 def _add_axes(fig, n, axs=None, few=16):
@@ -268,27 +269,26 @@ def show_cam(
     dpi='figure', # dots an inch of the saved file, of what is pixels there
     items=None, # (B,) ints, as in `find_maps`
     place=None, # maps (B,R,T) -> B rows (R,T_i) on the steps of `xs`, B series (C,T_i), where these are others than the model's
+    check=False, # say in the titles how many of 20 random maps of the same series do worse, by `beats_random`
     **kwargs, # for `show_attrs` (`style`, `t`, `fs`, `vmin`, `fig`, `axs`, ...) and on to `LineCollection`
 ): # fig
     "Draw series in the colours of what the model looked at"
     check_style(show_cam, kwargs | dict(linestyles=linestyles), show_attrs, show_series, methods=[func_cam], **(dict(artist=PathCollection) if scatter else {}))
     check_func_cam(func_cam, 'func_cam', reduction)
-    if cmap is not None: find_cmap(cmap)
-    if savefig is not None: savefig = find_file(savefig)
-    i2o = find_i2o(i2o, 32)
+    i2o,savefig,_ = find_i2o(i2o, 32),None if savefig is None else find_file(savefig),None if cmap is None else find_cmap(cmap)
     x,labels,lengths = find_batch(batch, lengths, None if place else xs)
     multi_fig,where = _find_place(len(x), multi_fig, figsize, ax=ax, **{k:kwargs.pop(k, None) for k in ('fig','axs')})
-    out = find_outputs(x, model, lengths) if preds is not False or labels is None or y is None else None
-    probs = None if out is None else find_probs(out, labels, model)
-    y,names = find_target(y, labels, out),find_names(i2o, labels, probs)
-    notes = find_notes(names, i2o, labels, probs, y, preds, confidence)
+    if check and (own := 'titles' if multi_fig else 'title') in kwargs: raise ValueError(f"`check` is told in the titles: leave out `{own}`")
+    y,names,notes = find_told(x, y, model, labels, i2o, preds, lengths, confidence)
     attrs,printed,stds = find_maps(func_cam, x, y, model, layer, reduction, force_scale, scale_range, lengths, items)
+    up = force_scale is not True or scale_range[0]<=scale_range[1] # or the lowest of what is drawn matters most
+    if check: notes += trust_notes(beats_random(attrs if up else -attrs, x, y, model, 20, lengths=lengths), 20, multi_fig or len(x)==1)
     titles = find_titles(names, printed, notes, multi_fig)
     how = dict(titles=titles) if multi_fig else dict(title=titles, titles=names if 1<len(names)<=12 else None)
     how |= where | find_limits(attrs, force_scale, scale_range, **{k:kwargs.pop(k, None) for k in ('norm','vmin','vmax')})
     if place: attrs,stds,lengths = place(attrs),stds if stds is None else place(stds),None
     how |= dict(stds=stds, multi_fig=multi_fig, lengths=lengths, cmap=cmap or ('Spectral_r' if force_scale is True else None))
-    fig = show_attrs(ifnone(xs, x), attrs, **(dict(linewidth=linewidth, linestyles=linestyles, alpha=alpha, scatter=scatter) | how | kwargs))
+    fig = show_attrs(ifnone(xs, x), attrs, **dict(linewidth=linewidth, linestyles=linestyles, alpha=alpha, scatter=scatter) | how | kwargs)
     if savefig is not None: save_fig(fig, savefig, dpi=dpi)
     return fig
 
@@ -306,13 +306,7 @@ def _name_methods(methods):
         names = [n if known.count(n)==1 else f'{n} [{known[:i].count(n)+1}]' for i,n in enumerate(known)]
     return dict(zip(names, fs))
 
-def _cell_maps(name, method, x, y, model, layer, lengths, items):
-    "A method's maps, each divided by its largest |value|; whether one of them has a sign; the spreads of several models, or `None`"
-    kw = dict(getattr(method, 'keywords', {}))
-    if 'layer' in kw: layer,method = kw.pop('layer'),partial(method.func, *method.args, **kw)
-    try: raw,_,stds = find_maps(method, x, y, model, layer, force_scale=False, lengths=lengths, items=items)
-    except Exception as e: raise (type(e) if type(e) in (ValueError,TypeError,RuntimeError) else RuntimeError)(f"{name}: {e}") from e
-    return scale_acts(raw, how='max', lengths=lengths),bool((raw<0).any()),None if stds is None else scale_stds(stds, raw, how='max', lengths=lengths)
+
 
 # %% ../nbs/41_show.ipynb #25ec509a
 def _grid_items(x, y, model, i2o, preds, lengths, xs, items, max_n, place=None):
@@ -368,7 +362,7 @@ def show_methods(
     cmaps = [find_cmap(o) for o in (cmap if isinstance(cmap, (tuple,list)) else [cmap]*2 if cmap else ('RdBu_r','Greens'))]
     if savefig is not None: savefig = find_file(savefig)
     x,y,lengths,xs,items,titles,some = _grid_items(x, y, model, find_i2o(i2o, 32), preds, lengths, xs, items, max_n, place)
-    cells = [_cell_maps(k, o, x, y, model, layer, lengths, items) for k,o in ifnone(progress, iter)(methods.items())]
+    cells = [find_cell(k, o, x, y, model, layer, lengths, items) for k,o in ifnone(progress, iter)(methods.items())]
     kinds,m,n = sorted({o for _,o,_ in cells}, reverse=True),len(cells),len(x)
     colors = {o: find_colors(np.zeros(1), cmaps[not o], vmin=-1. if o else 0., vmax=1.) for o in kinds}
     fig = new_fig(ifnone(figsize, (min(13, 2.9+3.1*n), max(1.7, .9+.75*m)+.2*max(o.count('\n') for o in titles))))
