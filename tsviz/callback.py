@@ -187,7 +187,7 @@ def show_history(self:AttrCallback, **kwargs): # -> Figure
 
 # %% ../nbs/54_callback.ipynb #fb1304b2
 @patch
-@delegates(show_cam, keep=True, but=['batch','model','xs','func_cam','layer','y','lengths','preds','confidence','items'])
+@delegates(show_cam, keep=True, but=['batch','model','xs','func_cam','layer','y','lengths','preds','confidence','items','check'])
 def show(self:AttrCallback,
     epoch:int=-1, # an entry of `epochs`, or counted from the end
     **kwargs
@@ -204,7 +204,7 @@ def show(self:AttrCallback,
     told = [k+o for k,texts,_ in notes for o in texts] or None
     func = precomputed(self.maps[i], f'{method_name(self.method)} - epoch {self.epochs[i]}')
     how = {**self.names, **self.items.how, 'multi_fig':True, **kwargs}
-    return show_cam((self.items.x,ys), nn.Identity(), func_cam=func, y=noop, preds=False, confidence=told, **how) # the maps are there: no network is asked
+    return show_cam((self.items.x,ys), nn.Identity(), func_cam=func, y=noop, preds=False, check=False, confidence=told, **how) # the maps are there: no network is asked
 
 # %% ../nbs/54_callback.ipynb #053cdb67
 @patch

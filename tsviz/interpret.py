@@ -192,7 +192,7 @@ def _show(self:AttrInterpretation, idxs, **kwargs):
     return show_cam(its.batch, self.learn.model, **{**how, **vocab_i2o(self.learn), **its.how, **kwargs})
 
 @patch
-@delegates(show_cam, keep=True, but=['batch','model','layer','func_cam','y','xs','lengths','items'])
+@delegates(show_cam, keep=True, but=['batch','model','layer','func_cam','y','xs','lengths','items','check'])
 def plot_top_losses(self:AttrInterpretation,
     k, # how many, or which ranks: a list or a range, 0 the worst
     largest:bool=True, # the largest losses, or the smallest
@@ -323,7 +323,7 @@ def _contrast(self:AttrClassificationInterpretation, its, idxs, a, p):
     return self._maps(its, idxs, lambda out,s=2*p-1: s*out.reshape(len(out)), self.method)
 
 @patch
-@delegates(show_cam, keep=True, but=['batch','model','layer','func_cam','y','xs','lengths','items','multi_fig','preds'])
+@delegates(show_cam, keep=True, but=['batch','model','layer','func_cam','y','xs','lengths','items','multi_fig','preds','check'])
 def show_confused(self:AttrClassificationInterpretation,
     n_pairs:int=3, # pairs of classes, at most: the most confused
     k:int=2, # items a pair, at most: those of the largest loss
