@@ -1,9 +1,8 @@
 "learn.compare: the numbers of `compare`, whatever the loader"
 import numpy as np, pytest, torch
 from functools import partial
-from fastai.basics import DataLoaders, DataLoader, CrossEntropyLossFlat, Learner, MSELossFlat, no_random
-from tsviz.all import (Standardize, TSDataLoaders, average_precision, bootstrap_ci, class_sensitivity, compare, compare_curves, degradation_score, deletion, deletion_curve,
-                       expected_grads, fcn, gradient, grad_cam, insertion_curve, planted, pointing, precomputed, sparsity, ts_learner)
+from fastai.basics import DataLoaders, DataLoader, Learner, MSELossFlat, no_random
+from tsviz.all import (Standardize, TSDataLoaders, average_precision, compare, compare_curves, deletion, fcn, gradient, grad_cam, insertion_curve, planted, pointing, precomputed, sparsity, ts_learner)
 from tsviz.check import check_found
 from common import says
 

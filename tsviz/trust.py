@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np, torch
 from fastai.basics import Learner, patch, tensor
 from fastcore.basics import ifnone
-from fastcore.meta import delegates
 from .batch import find_outputs
 from .cam import cam_acts, grad_cam, hires_cam
 from .compare import compare, compare_curves, measure, summarise
@@ -43,7 +42,6 @@ def _measured(learn, dl, idxs, max_n, y, measure, **each):
 
 # %% ../nbs/56_trust.ipynb #6a2cba5c
 @patch
-@delegates(compare, keep=True, but=['x','model','lengths','items'])
 def compare(self:Learner,
     methods=None, # methods, as in `compare`; None: CAM, Grad-CAM, HiResCAM, integrated gradients and occlusion
     metrics=None, # metrics, as in `compare`; None: the degradation score, class sensitivity and model randomization
@@ -58,18 +56,17 @@ def compare(self:Learner,
     seed:int=0, # of random maps, baselines, and draws
     by_class:bool=False, # a row for each method and class, by name
     paired:bool=False, # differences to the best method, series by series
-    **kwargs
+    bs:int=None, # rows in a pass; None: what `find_bs` finds
 ): # -> DataFrame, as that of `compare`
     "How good methods are at explaining this network, on series of a loader; `show_compare` draws it"
     dl = find_loader(self, ds_idx, dl)
     methods = ifnone(methods, default_methods)
     metrics = ifnone(metrics, _default_metrics(self, dl))
-    def one(x, y, **each): return measure(methods, metrics, x, y, self.model, layer, seed=seed, **{'progress':partial(_bar, self), **kwargs, **each})
+    def one(x, y, **each): return measure(methods, metrics, x, y, self.model, layer, bs=bs, seed=seed, progress=partial(_bar, self), **each)
     res = [_named(self, o) for o in _measured(self, dl, idxs, max_n, y, one, mask=mask)]
     return summarise(res, n_boot, seed, by_class, paired)
 
 @patch
-@delegates(compare_curves, keep=True, but=['x','model','lengths','items'])
 def compare_curves(self:Learner,
     methods=None, # methods, as in `compare`; None: CAM, Grad-CAM, HiResCAM, integrated gradients and occlusion
     curve=deletion_curve, # a curve, or a `partial` of one
@@ -79,10 +76,11 @@ def compare_curves(self:Learner,
     dl=None, # another loader, such as `dls.test_dl(...)`
     layer=None, # as in `find_layer`
     y=None, # what is explained: None the predicted class, 'label' the true one, or any target
-    **kwargs
+    seed:int=0, # of random maps and baselines
+    bs:int=None, # rows in a pass; None: what `find_bs` finds
 ): # -> dict name -> (B,S) curves, `Random` among them
     "The curves of methods on series of a loader; `show_curves` draws them"
     dl,methods = find_loader(self, ds_idx, dl),ifnone(methods, default_methods)
-    def one(x, y, **each): return compare_curves(methods, x, y, self.model, layer, curve, **{'progress':partial(_bar, self), **kwargs, **each})
+    def one(x, y, **each): return compare_curves(methods, x, y, self.model, layer, curve, bs=bs, seed=seed, progress=partial(_bar, self), **each)
     res = list(_measured(self, dl, idxs, max_n, y, one))
     return {k: torch.cat([o[k] for o in res]).cpu() for k in res[0]}
