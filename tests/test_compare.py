@@ -1,9 +1,8 @@
 "Tables of metrics: the same numbers as the metrics alone, intervals that cover, names, classes, pairs"
-import math
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np, pytest, torch
 from functools import partial
 from scipy import stats
-from tsviz.cam import cam_acts, grad_cam, hires_cam
+from tsviz.cam import cam_acts, grad_cam, grad_cam_acts, hires_cam
 from tsviz.check import check_found
 from tsviz.compare import compare, compare_curves, measure, summarise
 from tsviz.faithfulness import degradation_score, deletion, deletion_curve, insertion_curve
@@ -28,7 +27,7 @@ def test_form(trained):
     assert [*df.columns]==[(m,k) for m in ('deletion','average_precision','sparsity') for k in ('mean','lo','hi')]
     assert df.columns.names==['metric','95 % interval'] and df.attrs['short']==[] and df.attrs['n']==dict.fromkeys(df.index, 45)
     assert df.attrs['metrics']['deletion']==dict(name='Deletion', range=(0,1), higher_is_better=False, flag=None)
-    assert (df.xs('lo', axis=1, level=1)<df.xs('mean', axis=1, level=1)).all(None) and (df.xs('hi', axis=1, level=1)>df.xs('mean', axis=1, level=1)).all(None)
+    assert (df.xs('lo', axis=1, level=1)<df.xs('mean', axis=1, level=1)).all(axis=None) and (df.xs('hi', axis=1, level=1)>df.xs('mean', axis=1, level=1)).all(axis=None)
 
 def test_numbers(trained):
     "A cell is the metric's mean and the BCa interval, SciPy's too"
@@ -97,12 +96,28 @@ def test_names(trained):
     df = compare(partial(occlusion, window=5), [deletion], x[:4], y[:4], model)
     assert [*df.index]==['occlusion','Random']
 
+def test_what_a_cell_is_made_of(trained):
+    "A parameter that a `partial` fixed wins; maps are raw; `items` say which given maps are theirs"
+    model,x,y,mask = trained
+    def level(o): return 0*o
+    flat,late = precomputed(torch.ones(45,1,50)),partial(degradation_score, seed=5, baseline=level)
+    got = measure([flat, grad_cam_acts], [late, sparsity], x[:6], y[:6], model, seed=1).values
+    assert np.abs(got[0,0]-degradation_score(flat, x[:6], y[:6], model, seed=5, baseline='zero').numpy()).max()<1e-6
+    assert np.abs(got[1,1]-sparsity(partial(grad_cam_acts, force_scale=False), x[:6], y[:6], model).numpy()).max()<1e-6
+    names = [*summarise(measure([flat], [late, degradation_score], x[:6], y[:6], model)).columns.levels[0]]
+    assert set(names)=={'degradation_score(seed=5, baseline=level)','degradation_score'}
+    got = measure([gradient], [sparsity], x[:6], y[:6], model, bs=4).values[0,0]
+    assert np.abs(got-sparsity(gradient, x[:6], y[:6], model).numpy()).max()<1e-6
+    maps,some = torch.randn(9, 1, 50, generator=torch.Generator().manual_seed(0)),torch.tensor([7,1,4])
+    got = measure([precomputed(maps)], [sparsity], x[:3], y[:3], model, items=some).values[0,0]
+    assert np.abs(got-sparsity(precomputed(maps[some]), x[:3], y[:3], model).numpy()).max()<1e-6
+
 def test_batches_are_one_set(trained):
     model,x,y,mask = trained
     whole = measure([grad_cam], [deletion, average_precision], x, y, model, mask=mask)
     parts = [measure([grad_cam], [deletion, average_precision], x[i:i+10], y[i:i+10], model, mask=mask[i:i+10]) for i in range(0, 45, 10)]
     a,b = summarise(whole),summarise(parts)
-    assert np.abs(a-b).max(None)<1e-5 and np.abs(np.concatenate([o.values for o in parts], 2)-whole.values).max()<1e-5
+    assert np.abs(a-b).max(axis=None)<1e-5 and np.abs(np.concatenate([o.values for o in parts], 2)-whole.values).max()<1e-5
     assert whole.values.shape==(2,2,45) and whole.classes.tolist()==y.tolist()
 
 def test_unequal_lengths(trained):
@@ -130,13 +145,19 @@ def test_curves(trained):
 def test_errors(trained):
     model,x,y,mask = trained
     for kw,words in [(dict(methods=['grad_cam']), ("'grad_cam'",'functions')), (dict(metrics=['deletoin']), ("'deletoin'","'deletion'")), (dict(metrics=[grad_cam]), ('attr_metric',)),
-                     (dict(methods=[]), ('empty',)), (dict(methods=[grad_cam,grad_cam]), ('dict',)), (dict(x=x[0]), ('(B,C,T)',)), (dict(metrics=[average_precision]), ('average_precision of grad_cam','mask')),
+                     (dict(methods=[]), ('empty',)), (dict(methods=[grad_cam,grad_cam]), ('dict',)), (dict(x=x[0]), ('(B,C,T)',)), (dict(x=x[:0]), ('(0, 2, 50)','one or more')), (dict(metrics=[deletion_curve]), ('deletion_curve of grad_cam','compare_curves')),
+                     (dict(metrics=[average_precision]), ('average_precision of grad_cam','mask')),
                      (dict(n_boot=0), ('n_boot',)), (dict(seed=-1), ('seed',))]:
         with says(ValueError, *words): compare(**{**dict(methods=[grad_cam], metrics=[deletion], x=x, y=y, model=model), **kw})
     def broken(*_): raise KeyError('oops')
     with says(RuntimeError, 'deletion of broken', 'oops'): compare([broken], [deletion], x, y, model)
     a,b = [measure([o], [deletion], x[:2], y[:2], model) for o in (grad_cam, gradient)]
     with says(ValueError, 'same methods'): summarise([a, b])
+    with says(ValueError, 'same methods and metrics'): summarise([a, measure([grad_cam], [sparsity], x[:2], y[:2], model)])
+    with says(ValueError, '`measured` is empty'): summarise([])
+    with says(ValueError, '`x`', '(2, 50)'): compare_curves([grad_cam], x[0], 0, model)
+    with says(ValueError, '`curve`', 'deletion', '`compare`'): compare_curves([grad_cam], x[:2], 0, model, curve=deletion)
+    with says(ValueError, 'attr_metric'): compare_curves([grad_cam], x[:2], 0, model, curve=grad_cam)
 
 def test_progress(trained):
     model,x,y,_ = trained

@@ -1,16 +1,15 @@
 "Faithfulness: by hand on linear models, against loops written from the papers, counted passes, degenerate maps"
 import math
 import numpy as np, pytest, torch, torch.nn as nn
-from functools import partial
 from hypothesis import given, strategies as st
 from tsviz.cam import grad_cam
 from tsviz.check import check_found
 from tsviz.core import logprob, opposite, prob
-from tsviz.faithfulness import (aopc, beats_random, comprehensiveness, degradation_curve, degradation_score, deletion, deletion_curve, insertion,
+from tsviz.faithfulness import (aopc, beats_random, comprehensiveness, degradation_score, deletion, deletion_curve, insertion,
                                 insertion_curve, sufficiency)
 from tsviz.gradient import input_x_grad
 from tsviz.method import precomputed
-from tsviz.metrics import attr_metrics, bootstrap_ci, random_map
+from tsviz.metrics import bootstrap_ci, random_map
 from tsviz.synth import fit_tiny, planted, tiny_cnn
 from common import says
 
@@ -228,6 +227,21 @@ def test_beats_random(trained):
     own = deletion(precomputed(mask*1.), x[:4], y[:4], model, n_steps=20)
     want = sum((deletion(random_map(1+i), x[:4], y[:4], model, n_steps=20)>own).long() for i in range(5))
     assert torch.equal(beats_random(mask[:4]*1., x[:4], y[:4], model, n_random=5), want)
+
+def test_beats_random_hands_all_on(trained):
+    "Lengths, baselines of one row an item, passes"
+    model,x,y,mask = trained
+    base,a,ns = torch.randn(60, 2, 60, generator=torch.Generator().manual_seed(0)),mask[:4]*1.,[60,40,51,40]
+    want = beats_random(a, x[:4], y[:4], model, n_random=5, baseline=base[[7,1,1,30]], lengths=ns, seed=9)
+    got = beats_random(a, x[:4], y[:4], model, n_random=5, baseline=base, items=torch.tensor([7,1,1,30]), lengths=ns, seed=9)
+    assert torch.equal(got, want)
+    for i,n in enumerate(ns): assert beats_random(a[i,:,:n], x[i,:,:n], y[i], model, n_random=5, baseline=base[[7,1,1,30][i],:,:n], seed=9)==want[i]
+    net = Counted(model)
+    beats_random(a, x[:4], y[:4], net, n_random=2, n_steps=3, bs=5)
+    assert net.rows==[5,5,5,2]*3 # a batch of one runs as two equal rows
+    for bad in (a[:3], a[0], a[...,1:]):
+        with says(ValueError, '`attrs` must be finite maps (4,1|2,60)'): beats_random(bad, x[:4], y[:4], model)
+    with says(ValueError, '`n_random`', '0'): beats_random(a, x[:4], y[:4], model, n_random=0)
 
 def test_beats_random_is_fair():
     "A map that knows nothing beats all 20 in about one case of 21"

@@ -51,6 +51,15 @@ def test_masks_and_channels():
     assert of(pointing, attr, mask).item()==0 and of(pointing, attr[:,:1], mask).item()==1
     assert of(pointing, attr, mask.any(1, keepdim=True)).item()==1
 
+def test_a_mask_that_is_everywhere_in_one_channel_or_another():
+    "A map of one row has nothing to find there, a map of a row a channel has"
+    attr,mask = torch.tensor([[[4.,1,0],[0,3,2]]]),torch.tensor([[[1,1,0],[0,0,1]]]).bool()
+    assert of(relevance_mass, attr, mask).item()==pytest.approx(.7)
+    for metric in located:
+        with says(ValueError, 'item 0 is True at every step in one channel or another', 'nothing to find'): of(metric, attr[:,:1], mask)
+        with says(ValueError, 'item 0 is False at every step,'): of(metric, attr, mask&False)
+        with says(ValueError, 'item 0 is True at every step,'): of(metric, attr, mask|True)
+
 def test_the_truth_wins_and_random_is_where_it_must_be():
     x,y,mask = planted(160, n_channels=2, n_steps=100, width=20)
     model = fit_tiny(tiny_cnn(2), x[:100], y[:100])

@@ -1,11 +1,16 @@
-"Floor 3: shares, BCa intervals and drift, against hand values, all draws there are, SciPy, and what cannot matter"
-import itertools, math
-import numpy as np, pytest, torch
+"What a metric is, random maps, shares, BCa intervals and drift, against hand values, all draws there are, SciPy, and what cannot matter"
+import copy, itertools, math, pickle
+from functools import partial
+import numpy as np, pytest, torch, torch.nn as nn
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 from common import says
+from tsviz.cam import grad_cam, grad_cam_acts
 from tsviz.check import check_found
-from tsviz.metrics import _draw_counts, _find_ends, bootstrap_ci, drift, shares
+from tsviz.core import Contrast, Target, keep_random, logprob, prob
+from tsviz.gradient import gradient, integrated_grads
+from tsviz.method import Method, attr_methods
+from tsviz.metrics import Metric, _draw_counts, _find_ends, attr_metric, attr_metrics, bootstrap_ci, drift, own_noise, random_map, shares
 
 nan = math.nan
 def T(*v): return torch.tensor(v, dtype=torch.double)
@@ -245,3 +250,175 @@ def test_drift_doors():
     with says(ValueError, 'maps of 0'): drift([])
     with says(ValueError, 'same series at every epoch', '(2, 1, 5)', '(3, 1, 5)'): drift([a, torch.ones(3, 1, 5)])
     with says(ValueError, 'maps (B,1|C,T)'): drift([a[0],a[0]])
+
+# ---- noise of each item's own, and the map that knows nothing
+
+def test_noise_is_an_items_own():
+    x = torch.randn(5, 2, 9, generator=torch.Generator().manual_seed(0))
+    np.random.seed(1); torch.manual_seed(1)
+    with check_found(torch.nn.Identity(), x): a = own_noise(x, 40)
+    assert a.shape==(5,40) and a.dtype==torch.float32
+    order = torch.tensor([3,3,0])
+    assert torch.equal(own_noise(x[order], 40), a[order]) and torch.equal(own_noise(x.double(), 40), a) and torch.equal(own_noise(x.mT.contiguous().mT, 40), a)
+    other = x.clone(); other[2,1,8] += 1e-5
+    same = [torch.equal(p, q) for p,q in zip(own_noise(other, 40), a)]
+    assert same==[True,True,False,True,True] and not (own_noise(x, 40, 1)==a).any()
+
+def test_noise_is_normal_and_independent():
+    x = torch.randn(200, 1, 4, generator=torch.Generator().manual_seed(0))
+    a,b = own_noise(x, 500),own_noise(x, 500, 1)
+    assert stats.kstest(a.flatten()[:20_000].numpy(), 'norm').pvalue>.001
+    c = torch.corrcoef(torch.cat([a,b])).fill_diagonal_(0).abs() # 400 rows, each pair of items and of seeds
+    assert c.max()<6/500**.5 and abs((c**2).mean()*500-1)<.1
+
+def test_random_map():
+    x,m = torch.randn(3, 2, 12),random_map(4)
+    a = m(x, 0, net)
+    assert a.shape==(3,1,12) and (m.name,m.__name__)==('Random','Random') and 'Random' not in attr_methods
+    assert torch.equal(a[:,0], own_noise(x, 12, 4)) and torch.equal(pickle.loads(pickle.dumps(m))(x, 0, net), a)
+    assert torch.equal(m(x, 0, net, lengths=[12,7,3])[1,:,:7], m(x[1,:,:7], 0, net))
+    for seed in (-1,1.5,None,2**32):
+        with says(ValueError, '`seed`'): random_map(seed)
+
+# ---- what a metric is
+
+xs = torch.randn(6, 2, 10, generator=torch.Generator().manual_seed(3))
+with keep_random():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(2, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
+with torch.no_grad(): net[-1].bias -= net(xs).mean(0) # so that not every item is of the same class
+def metric(core, range=(-math.inf,math.inf), up=True, **kw): return attr_metric('Some', range, up, kept=False, **kw)(core)
+def total(m, f, x): return m.attrs.sum((1,2))
+
+def test_a_metric_and_its_attributes():
+    @attr_metric('Printed', (0,1), higher_is_better=False, flag=.5)
+    def tmp_metric(m, f, x, power:int=2, bs=None):
+        "What it is"
+        return f(x)**power
+    try:
+        assert isinstance(tmp_metric, Metric) and attr_metrics['tmp_metric'] is tmp_metric and repr(tmp_metric)==tmp_metric.__name__=='tmp_metric'
+        assert (tmp_metric.name,tmp_metric.range,tmp_metric.higher_is_better,tmp_metric.flag,tmp_metric.__doc__)==('Printed',(0,1),False,.5,'What it is')
+        assert str(tmp_metric.__signature__)=='(method, x, y, model, layer=None, *, power: int = 2, bs=None, lengths=None, items=None, attrs=None)'
+        assert [o.name for o in tmp_metric.params]==['power','bs']
+        with says(TypeError, 'tmp_metric(method, x', "'powr'", "'power'"): tmp_metric(gradient, xs, 0, net, powr=1)
+        with pytest.raises(TypeError): tmp_metric(gradient, xs, 0, net, None, 1) # a parameter goes by name
+    finally: attr_metrics.pop('tmp_metric')
+    assert metric(total).__name__ not in attr_metrics
+
+def test_flags_are_at_or_beyond_the_flag():
+    low,high,none = metric(total, up=True, flag=.1),metric(total, up=False, flag=.5),metric(total)
+    assert [low.flags(v) for v in (.05,.1,.2,nan)]==[True,True,False,False] and [high.flags(v) for v in (.4,.5,.6,nan)]==[False,True,True,False]
+    assert none.flags(0) is False and low.flags(torch.tensor(0.)) is True
+
+def test_numbers_are_an_items_own_of_one_series_or_many():
+    for x,dtype in ((xs, torch.float32), (xs.double(), torch.float32), (xs.numpy(), torch.float32)):
+        v = metric(lambda m,f,x: m.attrs.double().sum((1,2)))(gradient, x, 1, net)
+        assert v.shape==(6,) and v.dtype==dtype and type(v) is torch.Tensor
+    close(v, gradient(xs, 1, net).sum((1,2)), 1e-6)
+    assert metric(total)(gradient, xs[2], 1, net).shape==() and metric(lambda m,f,x: m.attrs[:,0])(gradient, xs[2], 1, net).shape==(10,)
+    deep = copy.deepcopy(net).double()
+    assert metric(total)(gradient, xs.double(), 1, deep).dtype==torch.float64
+
+def test_maps_are_raw_and_asked_for_once():
+    calls = []
+    def fn(o, y, model, *_): calls.append(int(y)); return o[:1]*1.
+    def core(m, f, x): return m.attrs.sum((1,2)) + m.attrs.sum((1,2))
+    close(metric(core)(fn, xs, torch.arange(6)%3, net), 2*xs[:,:1].sum((1,2)), 1e-6)
+    assert calls==[0,1,2]*2
+    scaled = metric(lambda m,f,x: m.attrs.amax((1,2)))(grad_cam_acts, 5*xs, 0, net)
+    close(scaled, grad_cam_acts(5*xs, 0, net, force_scale=False).amax((1,2)), 1e-6) # not 1 everywhere
+
+def test_maps_of_other_series_classes_networks_layers_and_items():
+    other,y = copy.deepcopy(net),torch.tensor([0,1,2,0,1,2])
+    with torch.no_grad(): other[0].weight.mul_(-1)
+    seen,cam = {},partial(grad_cam, relu=False)
+    def core(m, f, x, bs=2):
+        rows = torch.tensor([5,0,0,3])
+        seen.update(rows=m(x[rows]+1, items=rows), cls=m(x, y=Target(2-y)), one=m(x, y=Target(1)), net=m(x, model=other), layer=m(x, layer=0))
+        return m.attrs.sum((1,2))
+    v = metric(core)(cam, xs, y, net, layer=1)
+    rows = torch.tensor([5,0,0,3])
+    want = dict(rows=cam(xs[rows]+1, y[rows], net, 1), cls=cam(xs, 2-y, net, 1), one=cam(xs, 1, net, 1), net=cam(xs, y, other, 1), layer=cam(xs, y, net, 0))
+    close(v, cam(xs, y, net, 1).sum((1,2)), 1e-6)
+    for k in want: close(seen[k], want[k], 1e-6)
+    assert not torch.equal(want['layer'], cam(xs, y, net, 1))
+
+def test_a_methods_own_parameters_and_items():
+    base,some = torch.randn(9, 2, 10),torch.tensor([8,1,4,4,0,2])
+    m = partial(integrated_grads, baseline=base, n_steps=5)
+    v = metric(total)(m, xs, 0, net, items=some)
+    close(v, integrated_grads(xs, 0, net, baseline=base[some], n_steps=5).sum((1,2)), 1e-6)
+    with says(ValueError, '`items`'): metric(total)(m, xs, 0, net, items=some[:3])
+
+def test_maps_come_in_passes_of_bs():
+    rows = []
+    m = Method(lambda x,y,model,layer,items: (rows.append(len(x)), x)[1], lambda: 0, [], 'm')
+    metric(lambda m,f,x,bs=None: m.attrs.sum((1,2)))(m, xs, 0, net, bs=4)
+    assert rows==[4,2]
+
+def test_the_class_is_found_once_in_passes_and_held():
+    rows = []
+    class Seen(nn.Module):
+        def __init__(self): super().__init__(); self.net = net
+        def forward(self, x): rows.append(len(x)); return self.net(x)
+    def core(m, f, x, bs=None, score='prob'): return f(-x) # of another class
+    c = net(xs).argmax(1)
+    assert len(set(c.tolist()))>1 and (net(-xs).argmax(1)!=c).any()
+    v = metric(core)(gradient, xs, None, Seen(), bs=4)
+    close(v, net(-xs).softmax(1).gather(1, c[:,None])[:,0].detach(), 1e-6)
+    assert rows==[4,2,6]
+
+@pytest.mark.parametrize('score,of', [('prob', lambda o: o.softmax(1)), ('logprob', lambda o: o.log_softmax(1)), ('logit', lambda o: o)])
+def test_what_is_scored(score, of):
+    def core(m, f, x, score='prob', bs=None): return f(x, torch.arange(len(x)))
+    s,y,out = metric(core),torch.tensor([0,1,2,0,1,2]),net(xs).detach()
+    own = y[:,None]
+    close(s(gradient, xs, y, net, score=score), of(out).gather(1, own)[:,0], 1e-6)
+    close(s(gradient, xs, 1, net, score=score), of(out)[:,1], 1e-6)
+    close(s(gradient, xs, prob(y), net, score=score), out.softmax(1).gather(1, own)[:,0], 1e-6) # as it says
+    close(s(gradient, xs, logprob(y), net, score=score), out.log_softmax(1).gather(1, own)[:,0], 1e-6)
+    close(s(gradient, xs, lambda o: o[:,0]-o[:,2], net, score=score), out[:,0]-out[:,2], 1e-6)
+    close(s(gradient, xs, Contrast(0, 2), net, score=score), out[:,0]-out[:,2], 1e-6)
+    close(s(gradient, xs, Contrast(0), net, score=score, bs=4), out[:,0]-out[:,1:].amax(1), 1e-6)
+    single = nn.Sequential(*net[:4], nn.Linear(4, 1))
+    for one in (single, nn.Sequential(*single, nn.Flatten(0))):
+        for c in (None,0,[0]*6): close(s(gradient, xs, c, one, score=score), single(xs)[:,0].detach(), 1e-6) # its softmax is always 1
+    close(metric(lambda m,f,x: f(x))(gradient, xs, y, net), out.gather(1, own)[:,0], 1e-6) # without the parameter: what is explained
+    with says(ValueError, '`score`', "'prbo'", "'prob'"): s(gradient, xs, y, net, score='prbo')
+
+def test_the_method_explains_what_it_is_told_to():
+    def core(m, f, x, score='prob'): return m.attrs.sum((1,2))
+    close(metric(core)(gradient, xs, 1, net), gradient(xs, 1, net).sum((1,2)), 1e-6)
+    close(metric(core)(gradient, xs, prob(1), net), gradient(xs, prob(1), net).sum((1,2)), 1e-6)
+
+def test_unequal_lengths_run_trimmed_and_in_their_places():
+    ns,seen,pad = [10,4,7,4,10,1],[],xs.clone()
+    for i,n in enumerate(ns): pad[i,:,n:] = nan
+    def core(m, f, x, mask=None): seen.append((tuple(x.shape), tuple(mask.shape))); return m.attrs.sum((1,2)) + (x*mask).sum((1,2))
+    mask,y = xs>0,torch.arange(6)%3
+    v = metric(core)(gradient, pad, y, net, lengths=ns, mask=mask)
+    assert seen==[((1,2,1),)*2, ((2,2,4),)*2, ((1,2,7),)*2, ((2,2,10),)*2]
+    for i,n in enumerate(ns): close(v[i], gradient(xs[i,:,:n], y[i], net).sum() + (xs[i,:,:n]*mask[i,:,:n]).sum(), 1e-5)
+    given = metric(total)(gradient, pad, y, net, lengths=ns, attrs=xs[:,:1])
+    for i,n in enumerate(ns): close(given[i], xs[i,0,:n].sum(), 1e-5)
+
+def test_given_maps():
+    def boom(*_): raise AssertionError('asked')
+    close(metric(total)(boom, xs, 0, net, attrs=xs[:,:1]), xs[:,0].sum(1), 1e-6)
+    assert metric(total)(boom, xs[1], 0, net, attrs=xs[1]).shape==() and metric(total)(boom, xs, 0, net, attrs=xs>0).dtype==torch.float32
+    close(metric(lambda m,f,x: (m.attrs-x).sum((1,2)))(boom, xs, 0, net, attrs=torch.ones_like(xs)>0), (1-xs).sum((1,2)), 1e-5)
+    for bad in (xs[:5], xs[:,:,1:], xs[0], torch.zeros(6, 3, 10), xs/0):
+        with says(ValueError, '`attrs` must be finite maps (6,1|2,10)'): metric(total)(boom, xs, 0, net, attrs=bad)
+
+def test_what_is_not_finite_is_said():
+    for core in (lambda m,f,x: x[:,0,0].where(torch.arange(6)!=4, math.inf), lambda m,f,x: x[:,0].where(torch.arange(6)[:,None]!=4, nan)):
+        with check_found(net, xs), says(ValueError, 'not finite for item 4', 'Sequential'): metric(core)(gradient, xs, 0, net)
+        with says(ValueError, 'not finite for item 40'): metric(core)(gradient, xs, 0, net, items=10*torch.arange(6))
+
+def test_a_users_function_may_call_backward():
+    "Parameters are not frozen for it"
+    def mine(o, y, model, *_):
+        assert all(p.requires_grad for p in model.parameters())
+        return o[:1]
+    with check_found(net, xs): metric(total)(mine, xs, 0, net)
+    with says(TypeError, 'needed'): metric(total)('gradient', xs, 0, net)

@@ -1,14 +1,16 @@
 "Sanity: captum's sensitivity, loops written from the papers, and whether methods that see no class or no weights are flagged"
-import copy, math
+import copy, math, warnings
 import numpy as np, pytest, torch, torch.nn as nn
 from scipy.stats import spearmanr
 from tsviz.cam import cam_acts, class_cam, eigen_cam, grad_cam, hires_cam
 from tsviz.check import check_found
-from tsviz.gradient import gradient, guided_backprop, input_x_grad, integrated_grads, saliency
+from tsviz.core import keep_random, prob
+from tsviz.gradient import gradient, input_x_grad, integrated_grads
 from tsviz.method import itemwise, precomputed
 from tsviz.metrics import random_map
 from tsviz.perturb import occlusion
-from tsviz.sanity import abs_spearman, class_sensitivity, max_sensitivity, model_randomization, randomization_curve
+from tsviz.score import LayerRun, explaining
+from tsviz.sanity import _find_stages, _renew, abs_spearman, class_sensitivity, max_sensitivity, model_randomization, randomization_curve
 from tsviz.synth import fit_tiny, planted, tiny_cnn
 from common import says
 
@@ -59,6 +61,8 @@ def test_abs_spearman_is_scipys():
     a,b = torch.randn(20, 2, 15, generator=g).round(decimals=0),torch.randn(20, 2, 15, generator=g).round(decimals=1)
     want = [abs(spearmanr(p.flatten(), q.flatten()).statistic) for p,q in zip(a, b)]
     assert np.abs(abs_spearman(a, b).numpy()-want).max()<1e-12
+    flat = torch.full_like(a, 3.)
+    for p,q,one in ((flat, 2*flat, 1), (flat, a, 0), (a, flat, 0), (a, a, 1), (a, -2*a, 1)): assert np.abs(abs_spearman(p, q).numpy()-one).max()<1e-12
 
 @pytest.mark.parametrize('n_stages', [1, 2, None])
 def test_model_randomization_by_loop(trained, n_stages):
@@ -110,6 +114,13 @@ def test_class_sensitivity_by_loop(trained):
             a,b = [gradient(x[i:i+1], k, model).flatten() for k in (c,other)]
             assert abs(got[i]-(1-abs(spearmanr(a, b).statistic)))<1e-4
 
+def test_class_sensitivity_of_a_probability(trained):
+    "The other class's probability is explained, too"
+    model,x,y = trained
+    other = model(x[:6]).scatter(1, y[:6,None], -math.inf).argmax(1)
+    want = 1-abs_spearman(gradient(x[:6], prob(y[:6]), model), gradient(x[:6], prob(other), model))
+    assert torch.allclose(class_sensitivity(gradient, x[:6], prob(y[:6]), model, bs=4), want.float(), atol=1e-5)
+
 def test_nothing_is_changed(trained):
     model,x,y = trained
     net = copy.deepcopy(model).train()
@@ -122,20 +133,62 @@ def test_layers_named_in_any_way(trained):
     "A module, a name or a number mean the copy's own layer"
     model,x,y = trained
     want = model_randomization(grad_cam, x[:6], y[:6], model, 0)
-    for layer in (model[0], '0', lambda m: m[0]): assert torch.allclose(model_randomization(grad_cam, x[:6], y[:6], model, layer), want)
+    for layer in (model[0], '0', lambda m: m[0], LayerRun(model[0], 0)): assert torch.allclose(model_randomization(grad_cam, x[:6], y[:6], model, layer), want)
 
 def test_weights_of_all_kinds():
     "A network of bare parameters, of a layer that runs twice, of one that never runs"
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.scale,self.conv,self.never,self.head = nn.Parameter(torch.rand(4,1)),nn.Conv1d(1,4,5,padding=2),nn.Linear(3,3),nn.Linear(4,3)
-        def forward(self, x): return self.head((self.scale*self.conv(x)).relu().mean(-1))
-    torch.manual_seed(0)
-    net,x = Net(),torch.randn(5,1,30)
+            self.scale,self.conv,self.twice,self.never = nn.Parameter(torch.rand(4,1)),nn.Conv1d(1,4,5,padding=2),nn.Conv1d(4,4,1),nn.Linear(3,3)
+            self.head,self.last = nn.Linear(4,3),nn.Linear(3,3)
+        def forward(self, x): return self.last(self.head(self.twice((self.scale*self.twice(self.conv(x))).relu()).mean(-1)))
+    with keep_random(): torch.manual_seed(0); net,x = Net(),torch.randn(5,1,30)
     c = randomization_curve(gradient, x, 0, net)
-    assert c.shape==(5,4) and c.isfinite().all()
+    assert c.shape==(5,6) and c.isfinite().all()
+    with explaining(net): order = _find_stages(net, x, None) # the model itself runs last of all, and is first; then from the output on
+    assert order==[[o] for o in (net.never, net, net.last, net.head, net.twice, net.conv)]
+    with explaining(net): assert _find_stages(net, x, 3)==[[net.never], [net,net.last,net.head], [net.twice,net.conv]] and len(_find_stages(net, x, 9))==6
     with says(ValueError, 'no weights', 'Sequential'): model_randomization(gradient, x, 0, nn.Sequential(nn.AdaptiveAvgPool1d(3), nn.Flatten()))
+
+def test_all_weights_are_new():
+    "Those of a module that resets only what it computes from them too; constants, and the caller's model, stay"
+    class Own(nn.Module):
+        def __init__(self): super().__init__(); self.w,self.one,self.n = nn.Parameter(5+.1*torch.randn(4,2,3)),nn.Parameter(torch.ones(4)),nn.Parameter(torch.arange(3), requires_grad=False)
+        def forward(self, x): return nn.functional.conv1d(x, self.w, padding=1)*self.one[:,None]
+    with keep_random():
+        torch.manual_seed(0)
+        head = lambda: [nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4,3)]
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            nets = [nn.Sequential(fn(nn.Conv1d(2,4,5,padding=2)), *head()) for fn in (nn.utils.weight_norm, nn.utils.parametrizations.weight_norm)]
+        own,x = nn.Sequential(Own(), *head()),torch.randn(3,2,20)
+    for net in (*nets, own):
+        with check_found(net, x): model_randomization(gradient if net is own else grad_cam, x, 0, net)
+        new = copy.deepcopy(net) if net is not nets[0] else net # that of old weight norm has a graph
+        old = [p.detach().clone() for p in new.parameters()]
+        with keep_random(), torch.no_grad():
+            for o in new.modules(): _renew(o)
+        same = [torch.equal(p, q) for p,q in zip(new.parameters(), old)]
+        assert same==([False,True,True,False,False] if net is own else [False]*5), same
+    w = new[0].w.detach()
+    assert abs(w.mean()-5)<.1 and .04<w.std()<.2
+
+def test_what_has_no_layers_to_renew():
+    scripted = torch.jit.script(tiny_cnn())
+    with says(ValueError, 'scripted'): model_randomization(gradient, torch.randn(2,1,20), 0, scripted)
+
+def test_a_users_function_may_call_backward(trained):
+    "The copy's parameters are not frozen for it either"
+    model,x,y = trained
+    def mine(o, c, net, layer, *_):
+        acts = []
+        handle = layer.register_forward_hook(lambda m,i,o: (o.retain_grad(), acts.append(o))[0])
+        try: net(o[None])[0,c].backward()
+        finally: handle.remove()
+        return (acts[0].grad.mean(-1, keepdim=True)*acts[0]).sum(1).relu().detach()
+    with check_found(model, x): got = model_randomization(mine, x[:4], y[:4], model)
+    assert torch.allclose(got, model_randomization(grad_cam, x[:4], y[:4], model), atol=1e-5)
 
 def test_batchnorm_is_renewed_too():
     net = nn.Sequential(nn.Conv1d(1,4,5,padding=2), nn.BatchNorm1d(4), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4,3))
@@ -143,6 +196,9 @@ def test_batchnorm_is_renewed_too():
     before = copy.deepcopy(net.state_dict())
     model_randomization(grad_cam, torch.randn(4,1,30), 0, net)
     assert all(torch.equal(v, before[k]) for k,v in net.state_dict().items())
+    with keep_random(), torch.no_grad():
+        for o in net.modules(): _renew(o)
+    assert net[1].running_mean.eq(0).all() and net[1].running_var.eq(1).all()
 
 @pytest.mark.parametrize('metric,maps', [(max_sensitivity,11), (model_randomization,3), (class_sensitivity,2)], ids=lambda o: str(o))
 def test_maps_are_counted(trained, metric, maps):

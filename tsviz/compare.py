@@ -6,13 +6,14 @@
 __all__ = ['Measured', 'measure', 'summarise', 'compare', 'compare_curves']
 
 # %% ../nbs/34_compare.ipynb #50c03010
+import itertools
 from typing import NamedTuple
 import numpy as np, pandas as pd, torch
 from fastcore.basics import ifnone
 from .batch import check_alone, find_outputs
 from .core import Target, as_plain, as_target, check_count, did_you_mean, find_bs, find_seed, in_passes
 from .faithfulness import deletion_curve
-from .method import _take, attr_methods, itemwise, method_name, raw_method
+from .method import _take, as_lengths, attr_methods, itemwise, method_name, raw_method
 from .metrics import Metric, attr_metrics, bootstrap_ci, random_map
 
 # %% ../nbs/34_compare.ipynb #c71ddef3
@@ -33,12 +34,15 @@ def _name_all(fs, what, door, known):
         fixed = [', '.join(f"{k}={getattr(v, '__name__', v)}" for k,v in getattr(o, 'keywords', {}).items()) for o in fs]
         named = [(f'{n}({p})' if p and names.count(n)>1 else n, o) for n,p,o in zip(names, fixed, fs)]
     if not named: raise ValueError(f"`{what}` is empty: name at least one")
-    for n,o in named:
-        if not callable(o): raise ValueError(f"`{what}` must be functions, such as `{next(iter(known))}` (without quotes), got {o!r}.{did_you_mean(o, known) if isinstance(o, str) else ''}")
+    for _,o in named:
+        if callable(o): continue
+        tip = did_you_mean(o, known) if isinstance(o, str) else ''
+        raise ValueError(f"`{what}` must be functions, such as `{next(iter(known))}` (without quotes), got {o!r}.{tip}")
     if len(named)>len(names := {n for n,_ in named}):
         raise ValueError(f"`{what}` names {len(named)} and only {len(names)} names differ: pass a dict name -> function")
     return {n: door(o) for n,o in named}
 
+# %% ../nbs/34_compare.ipynb #48c06399
 def _find_methods(methods, seed):
     "Methods by name, `Random` among them"
     methods = _name_all(methods, 'methods', itemwise, attr_methods)
@@ -52,13 +56,19 @@ def _own(metric, params): # those of `params` that a metric knows and no `partia
     own,fixed = {o.name for o in getattr(metric, 'func', metric).params},getattr(metric, 'keywords', {})
     return {k:v for k,v in params.items() if v is not None and k in own and k not in fixed}
 
+def _as_set(x, lengths): # -> (x, lengths or None)
+    "The door for series"
+    x = as_plain(x)
+    if x.ndim!=3 or not len(x): raise ValueError(f"`x` must be a batch (B,C,T) of one or more series, got shape {tuple(x.shape)}")
+    return x, None if lengths is None else as_lengths(lengths, len(x), x.shape[-1])
+
 def _find_classes(x, y, model, lengths, bs):
     "The target with its class known, and the class of each item, or None"
     y = as_target(y, len(x))
     if not isinstance(y, Target): return y,None
     if y.c is None:
-        outs = [find_outputs(x[rows], model, None if lengths is None else lengths[rows]) for _,rows in in_passes(lambda rows: rows, len(x), find_bs(x, bs))]
-        outs = torch.cat(outs)
+        def some(rows): return find_outputs(x[rows], model, None if lengths is None else lengths[rows])
+        outs = torch.cat([o for _,o in in_passes(some, len(x), find_bs(x, bs))])
         if outs.shape[1]<2: return y,None
         y = Target(outs.argmax(1), y.of, y.name)
     return y,y.c.cpu().expand(len(x)).numpy()
@@ -86,16 +96,16 @@ def measure(
 )->Measured:
     "What each method, and `Random`, gets by each metric on each series"
     methods,metrics = _find_methods(methods, seed),_name_all(metrics, 'metrics', _as_metric, attr_metrics)
-    x = as_plain(x)
-    if x.ndim!=3: raise ValueError(f"`x` must be a batch (B,C,T), got shape {tuple(x.shape)}")
-    lengths = None if lengths is None else as_plain(lengths)
+    x,lengths = _as_set(x, lengths)
     y,classes = _find_classes(x, y, model, lengths, bs)
-    params,res,attrs = dict(mask=mask, bs=bs, seed=find_seed(seed)),np.zeros((len(methods), len(metrics), len(x))),{}
-    for i,j in ifnone(progress, iter)([(i,j) for i in range(len(methods)) for j in range(len(metrics))]):
-        (name,method),(what,metric) = list(methods.items())[i],list(metrics.items())[j]
+    params,res = dict(mask=mask, bs=bs, seed=find_seed(seed)),np.zeros((len(methods), len(metrics), len(x)))
+    cells = list(itertools.product(enumerate(methods.items()), enumerate(metrics.items())))
+    for (i,(name,method)),(j,(what,metric)) in ifnone(progress, iter)(cells):
         try:
             if not j: attrs = _find_attrs(method, x, y, model, layer, lengths, items, bs)
-            res[i,j] = metric(method, x, y, model, layer, lengths=lengths, items=items, attrs=attrs, **_own(metric, params)).cpu()
+            v = metric(method, x, y, model, layer, lengths=lengths, items=items, attrs=attrs, **_own(metric, params))
+            if v.ndim>1: raise ValueError("this is a curve, not one number a series: pass it as `curve` to `compare_curves`")
+            res[i,j] = v.cpu()
         except Exception as e: raise (type(e) if type(e) in (ValueError,TypeError,RuntimeError) else RuntimeError)(f"{what} of {name}: {e}") from e
     return Measured(res, list(methods), {k: getattr(o, 'func', o) for k,o in metrics.items()}, classes)
 
@@ -120,7 +130,7 @@ def _heading(n): # row -> items
     if not few: return '95 % interval'
     who = '' if len({*n.values()})==1 else ' of '+', '.join(f'{k} ({v})' for k,v in few.items())
     one = ', one has none (NaN)' if 1 in few.values() else ''
-    return f"95 % interval{who}: too short to trust, {'fewer than 30 items' if who else f'{min(few.values())} of 30 items'}{one}"
+    return f"95 % interval{who}: too short to trust, {f'fewer than {_few} items' if who else f'{min(few.values())} of {_few} items'}{one}"
 
 def summarise(
     measured, # a `Measured`, or a list of them, one a batch
@@ -188,6 +198,10 @@ def compare_curves(
 )->dict: # name -> (B,S) curves; `Random` among them
     "The curves of several methods, and of a random map"
     methods = _find_methods(methods, seed)
-    y,_ = _find_classes(x := as_plain(x), y, model, lengths, bs)
+    x,lengths = _as_set(x, lengths)
+    y,_ = _find_classes(x, y, model, lengths, bs)
     params = _own(_as_metric(curve), dict(bs=bs, seed=find_seed(seed)))
-    return {k: curve(methods[k], x, y, model, layer, lengths=lengths, items=items, **params) for k in ifnone(progress, iter)([*methods])}
+    res = {k: curve(methods[k], x, y, model, layer, lengths=lengths, items=items, **params) for k in ifnone(progress, iter)([*methods])}
+    if res['Random'].ndim<2:
+        raise ValueError(f"`curve` must be a curve, such as `deletion_curve`, and {curve!r} gives one number a series: pass it to `compare`")
+    return res

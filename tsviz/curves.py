@@ -28,7 +28,7 @@ def _find_looks(n):
 
 def _print_names(rows, names=None, what='names'):
     "dict row -> how it is printed: as `names` says, by the name of a method, or as it is where two would read alike"
-    names = {} if names is None else dict(names.items() if hasattr(names, 'items') else enumerate(names))
+    names = {} if names is None else dict(names.items() if callable(getattr(names, 'items', None)) else enumerate(names))
     if odd := [o for o in names if o not in rows and not isinstance(o, int)]:
         raise ValueError(f"`{what}` names {odd[0]!r}, which is not among {list(rows)}.{did_you_mean(str(odd[0]), [str(o) for o in rows])}")
     def printed(o): # with the parameters that a `partial` fixed: `grad_cam(relu=False)`

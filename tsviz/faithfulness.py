@@ -12,7 +12,6 @@ import numpy as np, torch
 from torch import Tensor
 from fastcore.meta import delegates
 from .core import check_count, find_seed
-from .method import precomputed
 from .metrics import attr_metric, own_noise, random_map
 
 # %% ../nbs/31_faithfulness.ipynb #208a17ca
@@ -28,7 +27,7 @@ def _find_ranks(attrs, unit, x, seed):
     u = unit.flatten()
     size = u.bincount()
     mean = a.new_zeros(len(a), len(size)).index_add(1, u, a.flatten(1))/size
-    luck = own_noise(x, 2*len(size), find_seed(seed))[:,len(size):].argsort(1).to(mean.device) # not those that make the map of `random_map(seed)`
+    luck = own_noise(x, 2*len(size), find_seed(seed))[:,len(size):].argsort(1).to(mean.device) # the first ones make `random_map(seed)`
     return luck.gather(1, mean.gather(1, luck).argsort(dim=1, descending=True, stable=True)).argsort(1)
 
 def replaced_scores(
@@ -37,7 +36,7 @@ def replaced_scores(
     x:Tensor, # (B,C,T)
     changes, # U units -> S pairs (lo, hi): the ranks replaced, lo <= rank < hi
     baseline='mean', # what steps are replaced by, as in `find_baseline`: a name, a number, a tensor, `opposite(...)` or a function of x
-    window:int=1, # neighbouring steps replaced together
+    window:int=1, # neighbouring steps replaced together; a series shorter than it is one window
     per_channel:bool=False, # a step of one channel at a time, in place of all channels
     score:str='prob', # of a class: 'prob', 'logprob' or 'logit'
     bs:int=None, # rows in a pass; None: what `find_bs` finds
@@ -158,12 +157,16 @@ def beats_random(
     n_random:int=20, # random maps of each series
     n_steps:int=20, # of `deletion`
     baseline='mean', # as in `find_baseline`
+    window:int=1, # neighbouring steps replaced together
     lengths=None, # (B,) true lengths
+    items=None, # (B,) ints: which rows of a baseline with one row an item belong to these series; None: the first B
     bs:int=None, # rows in a pass; None: what `find_bs` finds
-    seed:int=0,
+    seed:int=0, # of the random maps, of the order of equals, and of a random baseline
 )->Tensor: # (B,) ints, 0 to `n_random`
     "How many random maps of each series do worse than its map, by `deletion`"
     check_count(n_random=n_random)
-    how = dict(n_steps=n_steps, baseline=baseline, lengths=lengths, bs=bs, seed=seed)
-    one = deletion(precomputed(attrs), x, y, model, **how)
-    return sum((deletion(random_map(seed+1+i), x, y, model, **how)>one).long() for i in range(n_random))
+    def area(i, attrs=None):
+        return deletion(random_map(seed+i), x, y, model, n_steps=n_steps, baseline=baseline, window=window,
+                        lengths=lengths, items=items, bs=bs, seed=seed, attrs=attrs)
+    own = area(0, attrs)
+    return sum((area(i)>own).long() for i in range(1, n_random+1))

@@ -13,11 +13,11 @@ from .metrics import attr_metric
 # %% ../nbs/33_localisation.ipynb #0f06fdaa
 def _pairs(m, mask): # maps and masks of one shape, as rows (B,N)
     "Map and mask on common axes, as rows"
-    if mask.all((1,2)).any() or not mask.any((1,2)).all():
-        i = int((mask.all((1,2)) | ~mask.any((1,2))).nonzero()[0])
-        raise ValueError(f"`mask` of item {m.items[i].item()} is {'True' if mask[i].any() else 'False'} at every step, and there is nothing to find: leave such items out")
-    attrs = m.attrs
-    if attrs.shape[1]<mask.shape[1]: mask = mask.any(1, keepdim=True)
+    attrs,what = m.attrs,''
+    if attrs.shape[1]<mask.shape[1]: mask,what = mask.any(1, keepdim=True),' in one channel or another'
+    if len(bad := (mask.all(-1).all(1) | ~mask.any(-1).any(1)).nonzero()):
+        i = bad[0,0].item()
+        raise ValueError(f"`mask` of item {m.items[i].item()} is {bool(mask[i].any())} at every step{what}, and there is nothing to find: leave such items out")
     return attrs.double().flatten(1),mask.expand_as(attrs).flatten(1)
 
 @attr_metric('Pointing game', (0,1), higher_is_better=True)
@@ -45,7 +45,6 @@ def relevance_mass(m, f, x,
     "The share of the positive map that lies in the mask [Arras 2022]"
     a,mask = _pairs(m, mask)
     a = a.clamp(min=0)
-    a = a/a.amax(1, keepdim=True).clamp(min=torch.finfo(a.dtype).tiny)
     return (a*mask).sum(1)/a.sum(1).clamp(min=torch.finfo(a.dtype).tiny)
 
 @attr_metric('Sparsity', (0,1), higher_is_better=True)

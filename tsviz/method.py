@@ -161,8 +161,8 @@ def replaced(self:TargetScore,
     return rows
 
 @patch
-def scores(self:TargetScore, x, n, rows, bs=None):
-    "Scores (n,B), in float64, of the items of `x` under n changes; `rows(p, items)` makes some of the rows (N,C,T)"
+def scores(self:TargetScore, x, n, rows, bs=None)->Tensor: # (n,B) float64
+    "The scores of the items of `x` (B,C,T) under n changes; `rows(p, items)` -> (N,C,T) as `replaced` gives it, `bs` rows in a pass"
     self.hold(x)
     passes = in_passes(lambda r: self(rows(r//len(x), r%len(x)), r%len(x)), n*len(x), find_bs(x, bs))
     return torch.cat([o.double() for _,o in passes]).unflatten(0, (n,len(x)))

@@ -10,9 +10,9 @@ import functools, inspect, math, zlib
 from functools import cached_property, partial
 import numpy as np, torch
 from torch import Tensor
-from fastcore.basics import ifnone
+from fastcore.basics import ifnone, patch
 from .core import Target, as_plain, as_target, check_count, did_you_mean, find_bs, find_seed, in_passes
-from .method import Method, _as_items, _groups, _method, _raw, _take, itemwise
+from .method import Method, _as_items, _groups, _method, _raw, _take, itemwise, method_name
 from .score import TargetScore, explaining
 
 # %% ../nbs/30_metrics.ipynb #c87d2966
@@ -27,12 +27,14 @@ class _Sure(Target):
 def _hold(y, x, model, bs=None):
     "`y` with its class known, found in passes"
     if not isinstance(y, Target) or y.held: return y
-    held = [TargetScore(model, y).hold(x[rows.to(x.device)]).y for _,rows in in_passes(lambda rows: rows, len(x), find_bs(x, bs))]
+    def some(rows): return TargetScore(model, y).hold(x[rows.to(x.device)]).y
+    held = [o for _,o in in_passes(some, len(x), find_bs(x, bs) if type(y) is Target else len(x))] # another kind may hold more than a class
     return held[0] if len(held)==1 or not held[0].c.ndim else Target(torch.cat([o.c for o in held]), y.of, y.name)
 
 class Maps:
     "A method's raw maps, of the series of a metric and of any others"
-    def __init__(self, method, x, y, model, layer, items, bs): self.method,self.x,self.y,self.model,self.layer,self.items,self.bs = method,x,y,model,layer,items,bs
+    def __init__(self, method, x, y, model, layer, items, bs):
+        self.method,self.x,self.y,self.model,self.layer,self.items,self.bs = method,x,y,model,layer,items,bs
 
     attrs = cached_property(lambda self: self(self.x))
 
@@ -46,8 +48,12 @@ class Maps:
         items = ifnone(items, torch.arange(len(x)))
         def some(rows): # `y` has one class an item
             own = items[rows]
-            return _raw(self.method, x[rows.to(x.device)], _take(ifnone(y, self.y), own), ifnone(model, self.model), ifnone(layer, self.layer), self.items[own])
-        return torch.cat([o for _,o in in_passes(some, len(x), find_bs(x, self.bs))])
+            how = _take(ifnone(y, self.y), own),ifnone(model, self.model),ifnone(layer, self.layer)
+            return _raw(self.method, x[rows.to(x.device)], *how, self.items[own])
+        attrs = torch.cat([o for _,o in in_passes(some, len(x), find_bs(x, self.bs))])
+        if len(bad := (~attrs.isfinite()).flatten(1).any(1).nonzero()):
+            raise ValueError(f"{method_name(self.method)} gave an infinite value for item {self.items[items[bad[0,0].cpu()]].item()}: a metric needs finite maps")
+        return attrs
 
 # %% ../nbs/30_metrics.ipynb #0c0d7090
 class Metric:
@@ -80,42 +86,47 @@ class Metric:
     def flags(self, mean)->bool: # does a method of this mean fail the sanity check?
         return self.flag is not None and bool(mean<=self.flag if self.higher_is_better else mean>=self.flag)
 
-    def _by_length(self, method, x, y, model, layer, lengths, items, attrs, params):
-        "The numbers, group by group of equal length"
-        xs,_,groups = _groups(x, lengths, model)
-        if attrs is not None: attrs = _as_maps(attrs, xs)
-        y,items,res = as_target(y, len(xs)),_as_items(items, len(xs), params),None
-        if 'mask' in params: params['mask'] = _as_mask(params['mask'], xs, self)
-        find_seed(params.get('seed', 0))
-        with explaining(model, _method(method)[0].freeze) as model:
-            for n,rows in groups:
-                at = rows.to(xs.device)
-                kw = {**params, 'mask': params['mask'][at][...,:n]} if 'mask' in params else params
-                own = None if attrs is None else attrs[at][...,:n]
-                part = self._run(method, xs[at][...,:n], _take(y, rows), model, layer, items[rows], own, kw)
-                if res is None: res = part.new_zeros(len(xs), *part.shape[1:])
-                res[at] = part
-        if len(bad := (~res.isfinite()).flatten(1).any(1).nonzero() if res.ndim>1 else (~res.isfinite()).nonzero()):
-            raise ValueError(f"{self} is not finite for item {bad[0,0].item()}: look at the weights and outputs of {type(model).__name__}")
-        res = res.to(x.device, torch.promote_types(xs.dtype, torch.float32))
-        return res[0] if x.ndim==2 else res
-
-    def _run(self, method, x, y, model, layer, items, attrs, params):
-        params,bs = dict(params),params.get('bs')
-        y = _hold(y, x, model, bs)
-        if (score := params.pop('score', 'logit')) not in _of: raise ValueError(f"`score` must be one of {list(_of)}, got {score!r}.{did_you_mean(score, _of)}")
-        f = TargetScore(model, _Sure(y.c, _of[score], score) if type(y) is Target and y.of is None and score!='logit' else y)
-        f.items,m = items,Maps(method, x, y, model, layer, items, bs)
-        if attrs is not None: m.attrs = attrs
-        return self.core(m, f, x, **params)
-
     def __repr__(self): return self.__name__
     def __reduce_ex__(self, protocol): return self.__name__ if attr_metrics.get(self.__name__) is self else super().__reduce_ex__(protocol)
+
+# %% ../nbs/30_metrics.ipynb #fd102670
+@patch
+def _by_length(self:Metric, method, x, y, model, layer, lengths, items, attrs, params):
+    "The numbers, group by group of equal length"
+    xs,_,groups = _groups(x, lengths, model)
+    if attrs is not None: attrs = _as_maps(attrs, xs)
+    y,items,res = as_target(y, len(xs)),_as_items(items, len(xs), params),None
+    if 'mask' in params: params['mask'] = _as_mask(params['mask'], xs, self)
+    find_seed(params.get('seed', 0))
+    with explaining(model, _method(method)[0].freeze) as model:
+        for n,rows in groups:
+            at = rows.to(xs.device)
+            kw = {**params, 'mask': params['mask'][at][...,:n]} if 'mask' in params else params
+            own = None if attrs is None else attrs[at][...,:n]
+            part = self._run(method, xs[at][...,:n], _take(y, rows), model, layer, items[rows], own, kw).to(xs.device)
+            if res is None: res = part.new_zeros(len(xs), *part.shape[1:])
+            res[at] = part
+    if len(bad := (~res.isfinite()).reshape(len(res), -1).any(1).nonzero()):
+        raise ValueError(f"{self} is not finite for item {items[bad[0,0].cpu()].item()}: look at the weights and outputs of {type(model).__name__}")
+    res = res.to(x.device, torch.promote_types(xs.dtype, torch.float32))
+    return res[0] if x.ndim==2 else res
+
+@patch
+def _run(self:Metric, method, x, y, model, layer, items, attrs, params):
+    params,bs = dict(params),params.get('bs')
+    y = _hold(y, x, model, bs)
+    score = params.pop('score', 'logit')
+    if score not in _of: raise ValueError(f"`score` must be one of {list(_of)}, got {score!r}.{did_you_mean(score, _of)}")
+    f = TargetScore(model, _Sure(y.c, _of[score], score) if type(y) is Target and y.of is None and score!='logit' else y)
+    f.items,m = items,Maps(method, x, y, model, layer, items, bs)
+    if attrs is not None: m.attrs = attrs
+    return self.core(m, f, x, **params)
 
 # %% ../nbs/30_metrics.ipynb #95d300e4
 def _as_maps(attrs, x): # -> (B,1|C,T)
     "The door for maps that are there already"
-    attrs,(b,c,t) = as_plain(attrs).to(x.device),x.shape
+    (b,c,t),attrs = x.shape,as_plain(attrs)
+    attrs = attrs.to(x.device, torch.promote_types(attrs.dtype, x.dtype)) # of bools, too
     if attrs.ndim==2 and b==1: attrs = attrs[None]
     if attrs.ndim!=3 or len(attrs)!=b or attrs.shape[1] not in (1,c) or attrs.shape[2]!=t or not attrs.isfinite().all():
         raise ValueError(f"`attrs` must be finite maps ({b},1|{c},{t}) of {b} series of {c} channels and {t} steps, got shape {tuple(attrs.shape)}")
@@ -150,18 +161,19 @@ def attr_metric(
 def own_noise(
     x:Tensor, # (B,C,T)
     n:int, # numbers for each item
-    seed:int=0,
+    seed:int=0, # of the noise, beside the values
 )->Tensor: # (B,n) standard normal, float32, on the CPU; item i's depend on `seed` and on the values of `x[i]`
     "Noise of each item's own: independent of its neighbours in the batch, and of theirs"
     seeds = [zlib.crc32(o.detach().float().cpu().contiguous().numpy().tobytes(), seed) for o in x]
     return torch.stack([torch.randn(n, generator=torch.Generator().manual_seed(o)) for o in seeds])
 
+def _random(x, y, model, layer, items, /, seed): return own_noise(x, x.shape[-1], seed).to(x)[:,None]
+
 def random_map(
-    seed:int=0,
+    seed:int=0, # of the maps
 )->Method: # named 'Random'
     "The method that knows nothing: a map of noise for each series, (B,1,T)"
-    def core(x, y, model, layer, items, seed): return own_noise(x, x.shape[-1], seed).to(x)[:,None]
-    res = Method(partial(core, seed=find_seed(seed)), random_map, [], 'Random')
+    res = Method(partial(_random, seed=find_seed(seed)), random_map, [], 'Random')
     res.__name__ = res.__qualname__ = 'Random'
     return res
 

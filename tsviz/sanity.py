@@ -6,13 +6,14 @@
 __all__ = ['max_sensitivity', 'abs_spearman', 'randomization_curve', 'model_randomization', 'class_sensitivity']
 
 # %% ../nbs/32_sanity.ipynb #030d8841
-import copy, math
+import copy, inspect, itertools, math
 from numbers import Real
 import numpy as np, torch, torch.nn as nn
 from torch import Tensor
 from fastcore.meta import delegates
 from scipy.stats import rankdata
-from .core import Contrast, Target, check_count, find_bs, find_seed, in_passes, keep_random
+from .core import Contrast, Target, check_count, find_bs, find_seed, in_passes
+from .method import _method
 from .metrics import attr_metric
 from .score import LayerRun, TargetScore, explaining, run_rows
 
@@ -44,7 +45,7 @@ def max_sensitivity(m, f, x,
 def abs_spearman(
     a:Tensor, # (B,1|C,T) maps
     b:Tensor, # (B,1|C,T) maps
-)->Tensor: # (B,) float64, in [0,1]
+)->Tensor: # (B,) float64, on the CPU, in [0,1]
     "|Spearman's rank correlation| of two maps of each item; 1 where both are constant, 0 where one is"
     ranks = [torch.from_numpy(rankdata(o.detach().cpu().double().flatten(1).numpy(), axis=1)) for o in (a,b)]
     p,q = [o-o.mean(1, keepdim=True) for o in ranks]
@@ -55,14 +56,16 @@ def abs_spearman(
 # %% ../nbs/32_sanity.ipynb #c9818ee2
 def _find_stages(model, x, n_stages):
     "The modules with weights of their own, from the last that runs to the first, in stages"
-    ran,hooks = {},[]
+    ran,count,hooks = {},itertools.count(),[]
     own = [o for o in model.modules() if any(p is not None for p in o._parameters.values())]
+    if any(isinstance(o, torch.jit.ScriptModule) for o in own):
+        raise ValueError(f"{type(model).__name__} is scripted, and its layers cannot be drawn anew one by one: ask before `torch.jit.script`")
     try:
-        for o in own: hooks.append(o.register_forward_hook(lambda m,i,_: ran.update({m: len(ran)})))
+        for o in own: hooks.append(o.register_forward_hook(lambda m,i,_: ran.update({m: next(count)}))) # its last run
         with torch.no_grad(): run_rows(model, x[:1])
     finally:
         for o in hooks: o.remove()
-    own = sorted(own, key=lambda o: ran.get(o, len(ran)), reverse=True) # what only lends its weights is renewed first
+    own = sorted(own, key=lambda o: ran.get(o, math.inf), reverse=True) # what only lends its weights is renewed first
     if not own: raise ValueError(f"{type(model).__name__} has no weights: there is nothing to randomise")
     if n_stages is None or n_stages>=len(own): return [[o] for o in own]
     if n_stages==1: return [own]
@@ -70,10 +73,13 @@ def _find_stages(model, x, n_stages):
 
 def _renew(mod):
     "Draw the weights of a module anew, in place"
-    if callable(reset := getattr(mod, 'reset_parameters', None)): return reset()
-    for p in mod._parameters.values():
-        if p is not None and p.is_floating_point(): p.data = (p.mean() + p.std(correction=0)*torch.randn(p.shape)).to(p)
+    own = [(p, p.clone()) for p in mod._parameters.values() if p is not None and p.is_floating_point()]
+    reset = getattr(mod, 'reset_parameters', None)
+    if callable(reset) and all(o.default is not o.empty or o.kind in (o.VAR_POSITIONAL,o.VAR_KEYWORD) for o in inspect.signature(reset).parameters.values()): reset()
+    for p,old in own: # a module that computes its weight from others may reset what is not kept
+        if torch.equal(p, old) and (std := old.std(correction=0))>0: p.copy_(old.mean() + std*torch.randn(old.shape).to(old))
 
+# %% ../nbs/32_sanity.ipynb #bdeeab7d
 def _copied(layer, memo): # a layer that was given as a module is that of the copy
     if isinstance(layer, LayerRun): return LayerRun(_copied(layer.layer, memo), layer.call)
     return memo.get(id(layer), layer) if isinstance(layer, nn.Module) else layer
@@ -86,14 +92,16 @@ def randomization_curve(m, f, x,
 )->Tensor: # (B,n_stages), or as many as there are layers with weights
     "|Spearman| with the map of the network after each stage of randomisation, from the output on [Adebayo 2018]"
     if n_stages is not None: check_count(n_stages=n_stages)
-    model,res = copy.deepcopy(m.model, memo := {}),[]
-    layer,stages = _copied(m.layer, memo),_find_stages(model, x, n_stages)
-    with keep_random(x.device):
-        torch.manual_seed(find_seed(seed))
-        for mods in stages:
-            with torch.no_grad():
-                for o in mods: _renew(o)
-            with explaining(model), keep_random(x.device): res.append(abs_spearman(m.attrs, m(x, model=model, layer=layer)))
+    stages,res = _find_stages(m.model, x, n_stages),[]
+    try: model = copy.deepcopy(m.model, memo := {})
+    except (TypeError,RuntimeError) as e:
+        raise ValueError(f"{type(m.model).__name__} cannot be copied, and its weights are drawn anew on a copy only: {str(e).splitlines()[0]}") from e
+    layer = _copied(m.layer, memo)
+    torch.manual_seed(find_seed(seed)) # inside `explaining`, as every metric is, and so put back
+    for mods in stages:
+        with torch.no_grad():
+            for o in mods: _renew(memo[id(o)])
+        with explaining(model, _method(m.method)[0].freeze): res.append(abs_spearman(m.attrs, m(x, model=model, layer=layer)))
     return torch.stack(res, 1)
 
 @attr_metric('Model randomization', (0,1), higher_is_better=False, flag=.5)

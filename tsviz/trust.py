@@ -12,7 +12,7 @@ from fastai.basics import Learner, patch, tensor
 from fastcore.basics import ifnone
 from .batch import find_outputs
 from .cam import cam_acts, grad_cam, hires_cam
-from .compare import compare, compare_curves, measure, summarise
+from .compare import compare_curves, measure, summarise
 from .faithfulness import degradation_score, deletion_curve
 from .gradient import integrated_grads
 from .learner import _bar, _explained, _find_batch, find_loader, find_numbers, spread_idxs, vocab_i2o
@@ -67,7 +67,7 @@ def compare(self:Learner,
     return summarise(res, n_boot, seed, by_class, paired)
 
 @patch
-def compare_curves(self:Learner,
+def compare_curves(self:Learner, # noqa: F811
     methods=None, # methods, as in `compare`; None: CAM, Grad-CAM, HiResCAM, integrated gradients and occlusion
     curve=deletion_curve, # a curve, or a `partial` of one
     idxs=None, # which series of the loader; default: `max_n` of them, evenly spread
